@@ -1,0 +1,35 @@
+"""Surrogates that share what few, expensive observations over many related tasks have in common.
+
+Public names are loaded when they are first used, so that importing the package stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from surrogates.gp import FittedHierarchicalGP, HierarchicalGP
+    from surrogates.loading import load
+    from surrogates.schema import Schema, as_dataset
+
+__all__ = ["FittedHierarchicalGP", "HierarchicalGP", "Schema", "as_dataset", "load"]
+__version__ = "0.1.0"
+
+_HOMES = {
+    "FittedHierarchicalGP": "surrogates.gp",
+    "HierarchicalGP": "surrogates.gp",
+    "Schema": "surrogates.schema",
+    "as_dataset": "surrogates.schema",
+    "load": "surrogates.loading",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'surrogates' has no attribute {name!r}; it has {__all__}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,6 @@
+"""Hierarchical multi-task multi-fidelity Gaussian processes."""
+
+from .fitted import FittedHierarchicalGP
+from .model import HierarchicalGP
+
+__all__ = ["FittedHierarchicalGP", "HierarchicalGP"]

@@ -1,0 +1,121 @@
+"""A fitted model's inner half, in scaled units: hyper-parameter draws, and the posterior at each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surrogates.posterior import Moments, mix
+
+from .collapse import Readings, trend_prior
+from .custom import CustomKernel
+from .fitting import Problem, Scaled, Settings, conditioner, make_problem
+from .laplace import Draws
+from .leave_one_out import Solved, leave_one_out
+from .niw import Hyper, NiwProcess, niw_alpha, niw_process
+from .objective import Layout
+from .process import Process, StationaryCorrelations
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Core:
+    """Scaled data, settings and weighted hyper-parameters; posteriors are made from them on first use.
+
+    niw : what expectation-maximisation arrived at, for paper mode
+    """
+
+    scaled: Scaled
+    settings: Settings
+    draws: Draws
+    mode: Floats  # (p,)
+    niw: Hyper | None = None
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The collapsed data and their objective."""
+        return make_problem(self.scaled, self.settings)
+
+    @property
+    def layout(self) -> Layout:
+        """How the hyper-parameters are laid out."""
+        return self.problem.objective.layout
+
+    @cached_property
+    def processes(self) -> tuple[Process, ...]:
+        """One posterior per draw."""
+        if self.niw is not None:
+            return (self._niw_process(self.niw),)
+        at = conditioner(self.problem, self.settings, self.scaled.trend)
+        return tuple(at(θ) for θ in self.draws.parameters)
+
+    @property
+    def weights(self) -> Floats:
+        """(k,) of the posteriors."""
+        return np.ones(1) if self.niw is not None else self.draws.weights
+
+    def noise_variances(self) -> Floats:
+        """(F,) variances of the noise groups, or (1,) the nugget of known noise: the mean over the draws."""
+        if self.niw is not None:
+            return np.exp(self.niw.log_noise)
+        noise = np.stack([self.layout.split(θ).log_noise for θ in self.draws.parameters])
+        return np.asarray(self.draws.weights @ np.exp(noise))
+
+    def leave_one_out(self) -> Moments:
+        """Mean and variance of every scaled reading given the others, hyper-parameters kept."""
+        draws = [self.mode] if self.niw is not None else list(self.draws.parameters)
+        return mix([self._leave_one_out(θ) for θ in draws], self.weights)
+
+    def leave_one_out_at_mode(self) -> Moments:
+        """The same at the hyper-parameters' mode alone, which costs one evaluation."""
+        return self._leave_one_out(self.mode)
+
+    def with_readings(self, readings: Readings) -> Core:
+        """The same hyper-parameters and scaling, on other readings."""
+        scaled = Scaled(
+            self.scaled.inputs, self.scaled.target, self.scaled.trend, trend_prior(readings, self.scaled.trend), readings
+        )
+        return Core(scaled, self.settings, self.draws, self.mode)
+
+    def _leave_one_out(self, θ: Floats) -> Moments:
+        return leave_one_out(self.problem.collapsed, self.scaled.readings.y, self._solved(θ))
+
+    def _solved(self, θ: Floats) -> Solved:
+        design = self.problem.objective.design
+        if self.niw is not None:
+            rows = design.noise.rows(self.niw.log_noise)
+            α, diagonal = niw_alpha(design, self.niw_precision, self.niw)
+            return Solved(α, diagonal, rows.y, rows.D, design.noise.reading_variance(self.niw.log_noise))
+        state, rows = self.problem.objective.state(θ)
+        gradient = self.problem.objective.solver.evaluate(state, order=1).gradient
+        assert gradient is not None
+        variance = design.noise.reading_variance(self.layout.split(θ).log_noise)
+        return Solved(gradient.alpha, gradient.p_diagonal, rows.y, rows.D, variance)
+
+    @property
+    def niw_precision(self) -> float:
+        """π = (1-ρ)/ρ of the restricted-likelihood fit; 1 where there is a single task."""
+        common, own = self._pair()
+        return own / common if own > 0 else 1.0
+
+    def niw_base(self) -> tuple[StationaryCorrelations, float]:
+        """Correlations and amplitude of κ = (1-ρ)sψ; with a single task, of half of sψ, since μ takes the other."""
+        assert not isinstance(self.settings.kernel, CustomKernel)
+        shapes = np.exp(self.layout.split(self.mode).log_shapes)
+        common, own = self._pair()
+        return StationaryCorrelations((self.settings.kernel,), shapes), own if own > 0 else 0.5 * common
+
+    def _pair(self) -> tuple[float, float]:
+        """Common and own amplitude at the mode."""
+        pair = self.layout.sharing.mixing(self.layout.split(self.mode).sharing).pair
+        assert pair is not None
+        return float(pair[:, 0].sum()), float(pair[:, 1].sum())
+
+    def _niw_process(self, hyper: Hyper) -> NiwProcess:
+        correlations, amplitude = self.niw_base()
+        design = self.problem.objective.design
+        return niw_process(design, self.scaled.trend, correlations, amplitude, self.niw_precision, hyper)

@@ -1,0 +1,342 @@
+"""The fitted hierarchical Gaussian process: labelled questions in, labelled answers out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from surrogates import persistence
+from surrogates.errors import DataError
+from surrogates.posterior import Moments, mix, mix_covariances, mix_slopes
+from surrogates.report import FitReport
+from surrogates.schema import Points, Schema, Vocabulary, as_labelled
+
+from .collapse import Readings
+from .core import Core
+from .fitting import make_readings
+from .noise import KnownNoise
+from .sharing import Coregional
+from .storage import KIND, pack, unpack
+
+Floats = NDArray[np.float64]
+#: numbers in the largest temporary array of a prediction; bounds its memory
+CHUNK = 4_000_000
+#: places of a joint answer (covariance, sample): its matrix has the square of it
+JOINT_LIMIT = 12_000
+
+
+@dataclass(frozen=True)
+class FittedHierarchicalGP:
+    """A fitted `HierarchicalGP`; immutable and always ready.
+
+    Attributes
+    ----------
+    schema : names of the variables
+    vocabulary : tasks, fidelities and units that the model knows
+    report : what happened in the fit
+    """
+
+    schema: Schema
+    vocabulary: Vocabulary
+    report: FitReport
+    core: Core
+
+    def predict(self, at: xr.Dataset | pd.DataFrame) -> xr.Dataset:
+        """Mean and standard deviation of the target's underlying function.
+
+        Parameters
+        ----------
+        at : places, with the schema's inputs and task over any dims. If it has dask arrays, the answer is lazy, block by
+            block.
+
+        Returns
+        -------
+        xr.Dataset over the dims of `at`, in the target's units:
+            mean : of f, trend and common process integrated, averaged over the draws of the hyper-parameters
+            std : of f. With known noise it includes what the kernel doesn't resolve (the nugget), which is part of f then
+            noise_std : of a reading given f. If `at` names fidelities it is over the dims of `at`, else over the
+                fidelities (and tasks, where noise is learnt for each)
+
+        Raises
+        ------
+        DataError, UnitsError
+            Missing variables, NaN or inf in inputs, unknown tasks or fidelities, units that can't be converted.
+        """
+        dataset = as_labelled(at)
+        if any(variable.chunks is not None for variable in dataset.variables.values()):
+            return self._predict_lazily(dataset)
+        points = self.schema.encode_points(dataset, self.vocabulary)
+        moments = self._moments(points)
+        target = self.core.scaled.target
+        result = xr.Dataset(
+            {
+                "mean": points.label(target.mean(moments.mean), self._attrs("mean")),
+                "std": points.label(target.deviation(np.sqrt(moments.variance)), self._attrs("standard deviation")),
+                "noise_std": self._noise_std(points),
+            },
+            attrs=points.frame.attrs,
+        )
+        return result
+
+    def covariance(self, at: xr.Dataset | pd.DataFrame) -> xr.DataArray:
+        """Joint posterior covariance of f at all places, (place, place_2) in the target's squared units.
+
+        The places are the rows of `at`, its dims stacked in their order.
+
+        Raises
+        ------
+        DataError
+            As in `predict`; and if there are more places than the square matrix has room for.
+        """
+        points = self._joint_points(at)
+        x, task = self.core.scaled.inputs(points.x), points.task
+        parts = [process.covariance(x, task) for process in self.core.processes]
+        means = [process.moments(x, task).mean for process in self.core.processes]
+        covariance = self.core.scaled.target.variance(mix_covariances(parts, means, self.core.weights))
+        units = self.vocabulary.units[self.schema.target]
+        attrs = {"long_name": f"covariance of {self.schema.target}", **({"units": f"({units})**2"} if units else {})}
+        return xr.DataArray(covariance, dims=("place", "place_2"), attrs=attrs)
+
+    def sample(self, at: xr.Dataset | pd.DataFrame, n: int, *, seed: int) -> xr.DataArray:
+        """Joint draws of f, dim ``draw`` first, then the dims of `at`, by Matheron's rule.
+
+        Every draw has hyper-parameters of its own, chosen by weight.
+
+        Raises
+        ------
+        DataError
+            As in `predict`; if n is not positive; and if there are too many places.
+        """
+        if n < 1:
+            raise DataError(f"n is {n}; at least one draw is wanted")
+        points = self._joint_points(at)
+        generator = np.random.default_rng(seed)
+        chosen = generator.choice(len(self.core.weights), n, p=self.core.weights)
+        x, task = self.core.scaled.inputs(points.x), points.task
+        draws = np.empty((n, len(x)))
+        for k in np.unique(chosen):
+            mine = chosen == k
+            draws[mine] = self.core.processes[k].sample(x, task, int(mine.sum()), generator)
+        return points.label(self.core.scaled.target.mean(draws), self._attrs("draw"), leading=("draw",))
+
+    def gradient(self, at: xr.Dataset | pd.DataFrame) -> xr.Dataset:
+        """Derivatives of mean and std of f by every input, in closed form.
+
+        Returns
+        -------
+        xr.Dataset over ("input", dims of `at`), per unit of each input: d_mean, d_std. Where std is zero, d_std is NaN.
+        """
+        points = self.schema.encode_points(at, self.vocabulary)
+        x = self.core.scaled.inputs(points.x)
+        target, width = self.core.scaled.target, self.core.scaled.inputs.width
+        d_mean, d_std = np.empty(x.shape), np.empty(x.shape)
+        for rows in self._chunks(len(x)):
+            moments = [process.moments(x[rows], points.task[rows]) for process in self.core.processes]
+            slopes = [process.slopes(x[rows], points.task[rows]) for process in self.core.processes]
+            mixed = mix_slopes(slopes, moments, self.core.weights)
+            std = np.sqrt(mix(moments, self.core.weights).variance)
+            d_mean[rows] = mixed.mean
+            halves = 2 * std[:, None]
+            d_std[rows] = np.divide(mixed.variance, halves, out=np.full(mixed.variance.shape, np.nan), where=halves > 0)
+        inputs = xr.DataArray(list(self.schema.inputs), dims="input")
+        answer = {
+            name: points.label(target.deviation(slope / width).T, {"long_name": text}, leading=("input",))
+            for name, slope, text in (
+                ("d_mean", d_mean, "derivative of the mean"),
+                ("d_std", d_std, "derivative of the standard deviation"),
+            )
+        }
+        return xr.Dataset(answer).assign_coords(input=inputs)
+
+    def loo(self) -> xr.Dataset:
+        """Leave-one-out predictions of every reading, in closed form; hyper-parameters are kept.
+
+        Returns
+        -------
+        xr.Dataset over ``reading`` (observed ones, in the order of the data): observed, mean, std (noise included),
+        residual = observed - mean; the task and fidelity labels and the inputs as coordinates.
+        """
+        moments, readings = self.core.leave_one_out(), self.core.scaled.readings
+        target = self.core.scaled.target
+        observed, mean = target.mean(readings.y), target.mean(moments.mean)
+        values = {
+            "observed": (observed, "observed"),
+            "mean": (mean, "left-out mean"),
+            "std": (target.deviation(np.sqrt(moments.variance)), "left-out standard deviation, noise included"),
+            "residual": (target.deviation(readings.y - moments.mean), "left-out residual"),
+        }
+        units = self.vocabulary.units
+        data = {name: ("reading", v, self._attrs(text)) for name, (v, text) in values.items()}
+        x = readings.x * self.core.scaled.inputs.width + self.core.scaled.inputs.centre
+        coords: dict[str, Any] = {
+            name: ("reading", x[:, k], {"units": units[name]} if units[name] else {})
+            for k, name in enumerate(self.schema.inputs)
+        }
+        if self.schema.task is not None:
+            coords[self.schema.task] = ("reading", np.array(self.vocabulary.tasks)[readings.task])
+        return xr.Dataset(data, coords=coords)
+
+    def task_correlation(self) -> xr.DataArray:
+        """Correlation of the tasks' functions (task, task_2), averaged over the hyper-parameter draws."""
+        layout = self.core.layout
+        total = np.zeros((len(self.vocabulary.tasks),) * 2)
+        for w, θ in zip(self.core.draws.weights, self.core.draws.parameters, strict=True):
+            B = layout.sharing.mixing(layout.split(θ).sharing).matrix.sum(axis=0)
+            total += w * B / np.sqrt(np.outer(np.diag(B), np.diag(B)))
+        name = self.schema.task or "task"
+        labels = [label if label is not None else "all" for label in self.vocabulary.tasks]
+        return xr.DataArray(total, dims=(name, f"{name}_2"), coords={name: labels, f"{name}_2": labels})
+
+    def update(self, data: xr.Dataset | pd.DataFrame) -> FittedHierarchicalGP:
+        """Condition on more observations, of known or of new tasks; hyper-parameters and scaling stay.
+
+        Returns a new object; equal to conditioning on the union of old and new observations.
+
+        Raises
+        ------
+        DataError
+            Bad data as in `fit`; a new fidelity; a new task where the tasks' correlations are learnt one by one
+            (sharing="icm"), where there was a single task so far, or where noise is learnt for each task; paper mode.
+        """
+        core = self.core
+        if core.niw is not None:
+            raise DataError("sharing='niw' learns its covariance at the observed places only; fit again on all data")
+        table = self.schema.encode(data, vocabulary=self.vocabulary)
+        new = [str(label) for label in table.vocabulary.tasks[len(self.vocabulary.tasks) :]]
+        if new:
+            self._check_new_tasks(new)
+        scaled, old = core.scaled, core.scaled.readings
+        more = make_readings(table, scaled.inputs, scaled.target, core.settings.noise)
+        variance = None
+        if old.variance is not None and more.variance is not None:
+            variance = np.concatenate([old.variance, more.variance])
+        readings = Readings(
+            np.concatenate([old.x, more.x]),
+            np.concatenate([old.y, more.y]),
+            np.concatenate([old.task, more.task]),
+            more.tasks,
+            np.concatenate([old.group, more.group]),
+            more.groups,
+            variance,
+        )
+        updated = core.with_readings(readings)
+        rows = len(updated.problem.collapsed.design.x)
+        report = replace(
+            self.report,
+            readings=len(readings.y),
+            rows=rows,
+            tasks=more.tasks,
+            solver=updated.problem.objective.solver.name,
+            warnings=(*self.report.warnings, f"updated with {len(more.y)} readings; hyper-parameters and scores are the first fit's"),
+        )
+        return FittedHierarchicalGP(self.schema, table.vocabulary, report, updated)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one file: arrays and JSON, no pickle. Read it back with `surrogates.load`.
+
+        Raises
+        ------
+        DataError
+            If the kernel or the trend is the user's own code, which such a file can't hold.
+        """
+        header, arrays = pack(self.schema, self.vocabulary, self.report, self.core)
+        persistence.write(path, KIND, header, arrays)
+
+    @staticmethod
+    def from_archive(archive: persistence.Archive) -> FittedHierarchicalGP:
+        """The model that `save` wrote; `surrogates.load` calls this."""
+        return FittedHierarchicalGP(*unpack(archive.header, archive.arrays))
+
+    def _check_new_tasks(self, new: list[str]) -> None:
+        names = ", ".join(map(repr, new))
+        if isinstance(self.core.layout.sharing, Coregional):
+            raise DataError(f"new task {names}: sharing='icm' learns each task's correlations; fit again on all data")
+        if self.schema.task is None or len(self.vocabulary.tasks) < 2:
+            raise DataError(f"new task {names}: one task alone says nothing about how tasks correlate; fit again on all")
+        if self.core.settings.noise == "task-fidelity":
+            raise DataError(f"new task {names}: noise is learnt for each task; fit again on all data")
+
+    def _joint_points(self, at: xr.Dataset | pd.DataFrame) -> Points:
+        points = self.schema.encode_points(at, self.vocabulary)
+        if len(points.x) > JOINT_LIMIT:
+            raise DataError(
+                f"a joint answer at {len(points.x)} places needs a matrix of its square; at most {JOINT_LIMIT} are "
+                f"taken: ask for fewer places, or for predict, which needs no such matrix"
+            )
+        return points
+
+    def _chunks(self, m: int) -> Iterator[slice]:
+        design = self.core.problem.collapsed.design
+        size = max(64, CHUNK // (len(design.x) + design.H.shape[1]))
+        return (slice(start, min(start + size, m)) for start in range(0, m, size))
+
+    def _moments(self, points: Points) -> Moments:
+        """The one road of every predicted mean and variance of f, in scaled units."""
+        m = len(points.x)
+        mean, variance = np.empty(m), np.empty(m)
+        for rows in self._chunks(m):
+            x, task = self.core.scaled.inputs(points.x[rows]), points.task[rows]
+            mixed = mix([process.moments(x, task) for process in self.core.processes], self.core.weights)
+            mean[rows], variance[rows] = mixed
+        if isinstance(self.core.problem.collapsed.design.noise, KnownNoise):
+            variance += self.core.noise_variances()[0]
+        return Moments(mean, variance)
+
+    def _noise_std(self, points: Points) -> xr.DataArray:
+        """Standard deviation of a reading given f."""
+        levels, tasks = self.vocabulary.fidelities, self.vocabulary.tasks
+        table = np.sqrt(self._noise_table())  # (T, F)
+        table = self.core.scaled.target.deviation(table)
+        attrs = self._attrs("standard deviation of a reading's noise")
+        if points.fidelity is not None:
+            return points.label(table[points.task, points.fidelity], attrs)
+        if len(levels) == 1:
+            return points.label(table[points.task, 0], attrs)
+        name = str(self.schema.fidelity)
+        if self.core.settings.noise != "task-fidelity" or len(tasks) == 1:
+            return xr.DataArray(table[0], dims=name, coords={name: list(levels)}, attrs=attrs)
+        full = points.label(table[points.task].T, attrs, leading=(name,))
+        return full.assign_coords({name: list(levels)})
+
+    def _noise_table(self) -> Floats:
+        """Noise variance by task and fidelity (T, F), scaled; of known noise, the mean over each fidelity's readings."""
+        T, F = len(self.vocabulary.tasks), len(self.vocabulary.fidelities)
+        readings = self.core.scaled.readings
+        if readings.variance is not None:
+            totals = np.bincount(readings.group, readings.variance, minlength=F)
+            return np.tile(totals / np.maximum(np.bincount(readings.group, minlength=F), 1), (T, 1))
+        variances = self.core.noise_variances()
+        return variances.reshape(T, F) if self.core.settings.noise == "task-fidelity" else np.tile(variances, (T, 1))
+
+    def _predict_lazily(self, dataset: xr.Dataset) -> xr.Dataset:
+        """One block at a time; the template comes from a prediction at a single place."""
+        corner = dataset.isel({dim: slice(0, 1) for dim in dataset.dims}).compute()
+        small = self.predict(corner)
+        arrays = {}
+        for name, array in small.data_vars.items():
+            if set(array.dims) <= set(dataset.dims):
+                shape = {dim: dataset.sizes[dim] for dim in array.dims}
+                chunks = tuple(dataset.chunks.get(dim, (size,)) for dim, size in shape.items())
+                arrays[name] = xr.Variable(array.dims, _lazy_empty(tuple(shape.values()), chunks), array.attrs)
+            else:
+                arrays[name] = array.variable
+        kept = {n: c for n, c in dataset.coords.items() if set(c.dims) <= {d for a in arrays.values() for d in a.dims}}
+        template = xr.Dataset(arrays, coords={**small.coords, **kept}, attrs=small.attrs)
+        return dataset.map_blocks(self.predict, template=template)
+
+    def _attrs(self, text: str) -> dict[str, str]:
+        units = self.vocabulary.units[self.schema.target]
+        return {"long_name": f"{text} of {self.schema.target}", **({"units": units} if units else {})}
+
+
+def _lazy_empty(shape: tuple[int, ...], chunks: tuple[tuple[int, ...], ...]) -> Any:
+    import dask.array
+
+    return dask.array.empty(shape, chunks=chunks)

@@ -1,0 +1,258 @@
+"""From a table of observations to hyper-parameters: scale, collapse, choose a solver, minimise, draw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surrogates.errors import DataError, NumericalError
+from surrogates.scaling import InputScaling, TargetScaling
+from surrogates.schema import Table
+from surrogates.training import Minimum, lbfgs, newton
+
+from .collapse import Collapsed, Readings, TrendPrior, collapse, trend_prior
+from .custom import CustomKernel, CustomSolver
+from .design import Design
+from .kernels import Kernel
+from .laplace import Draws, laplace_draws
+from .noise import KnownNoise
+from .objective import Layout, Objective, ShapeParameters
+from .process import Conditioned, Correlations, StationaryCorrelations, condition
+from .sharing import Coregional, Exchangeable, Sharing
+from .solvers import SOLVERS, choose_solver
+from .solvers._base import Solver
+from .trends import Basis, Trend, make_trend
+
+Floats = NDArray[np.float64]
+#: more rows than this start on a subset
+SUBSET_ABOVE = 200
+#: up to so many rows the hyper-parameters are integrated by default
+INTEGRATE_UP_TO = 300
+DRAWS = 24
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The choices of a `HierarchicalGP` that shape its likelihood."""
+
+    kernel: Kernel | CustomKernel
+    trend: str | Basis
+    sharing: str
+    rank: int
+    noise: str
+    solver: str
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Observations in scaled units, with the way back."""
+
+    inputs: InputScaling
+    target: TargetScaling
+    trend: Trend
+    prior: TrendPrior
+    readings: Readings
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Hyper-parameters, as weighted draws, of one layout."""
+
+    layout: Layout
+    mode: Floats  # (p,)
+    draws: Draws
+    minimum: Minimum
+    evaluations: int
+    log_likelihood: float  # at the mode, in the target's units
+
+
+class Problem(NamedTuple):
+    """A collapsed design with its objective."""
+
+    collapsed: Collapsed
+    objective: Objective
+
+
+def scale(table: Table, settings: Settings) -> Scaled:
+    """Scale inputs and target, and prepare the trend."""
+    inputs = InputScaling.fit(table.x)
+    x = inputs(table.x)
+    trend = make_trend(settings.trend, x)
+    target = TargetScaling.fit(table.y, table.task, trend.columns(x))
+    readings = make_readings(table, inputs, target, settings.noise)
+    return Scaled(inputs, target, trend, trend_prior(readings, trend), readings)
+
+
+def make_readings(table: Table, inputs: InputScaling, target: TargetScaling, noise: str) -> Readings:
+    """Scaled readings with their noise groups."""
+    vocabulary = table.vocabulary
+    T, F = len(vocabulary.tasks), len(vocabulary.fidelities)
+    variance = None
+    if noise == "known":
+        if table.noise_variance is None:
+            raise DataError("noise='known', but the schema names no noise variable; give Schema(noise=...) one")
+        variance = table.noise_variance / target.spread**2
+    names = [str(label) if label is not None else "all" for label in vocabulary.fidelities]
+    group = table.fidelity
+    if noise == "task-fidelity":
+        group = table.task * F + table.fidelity
+        names = [f"{t}, {name}" for t in vocabulary.tasks for name in names]
+    return Readings(inputs(table.x), target(table.y), table.task, T, group, tuple(names), variance)
+
+
+def make_sharing(settings: Settings, tasks: int) -> Sharing:
+    """The task covariance that the settings ask for."""
+    if settings.sharing == "icm":
+        return Coregional(tasks, min(settings.rank, tasks))
+    return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1)
+
+
+def make_problem(scaled: Scaled, settings: Settings, readings: Readings | None = None) -> Problem:
+    """Collapse the readings and set up their objective."""
+    collapsed = collapse(scaled.readings if readings is None else readings, scaled.trend, scaled.prior)
+    design = collapsed.design
+    sharing = make_sharing(settings, design.tasks)
+    layout = make_layout(settings, sharing, design)
+    return Problem(collapsed, Objective(design, layout, make_solver(settings, design, sharing)))
+
+
+def make_layout(settings: Settings, sharing: Sharing, design: Design) -> Layout:
+    """Names, bounds and priors of the hyper-parameters, in scaled units."""
+    known = isinstance(design.noise, KnownNoise)
+    noise_bounds = (math.log(1e-10 if known else 1e-6), math.log(4.0))
+    return Layout(_shapes(settings, sharing, design), sharing, design.noise.names, (math.log(0.01), 3.0), noise_bounds)
+
+
+def make_solver(settings: Settings, design: Design, sharing: Sharing) -> Solver:
+    """The solver asked for, or the quickest one for the design's pattern."""
+    if isinstance(settings.kernel, CustomKernel):
+        return CustomSolver(design, settings.kernel)
+    name = choose_solver(design, sharing) if settings.solver == "auto" else settings.solver
+    return SOLVERS[name](design, (settings.kernel,) * sharing.components)
+
+
+def conditioner(problem: Problem, settings: Settings, trend: Trend) -> Callable[[Floats], Conditioned]:
+    """A function from hyper-parameters θ (p,) to the posterior of the tasks' functions."""
+    objective = problem.objective
+
+    def at(θ: Floats) -> Conditioned:
+        state, _ = objective.state(θ)
+        correlations: Correlations
+        if isinstance(settings.kernel, CustomKernel):
+            correlations = settings.kernel.correlations(state.shapes)
+        else:
+            kernels = (settings.kernel,) * len(state.mixing.matrix)
+            correlations = StationaryCorrelations(kernels, state.shapes)
+        return condition(objective.design, trend, correlations, state, objective.solver.inverse(state))
+
+    return at
+
+
+def fit_posterior(
+    scaled: Scaled, settings: Settings, *, integrate: bool | None, seed: int, progress: Callable[[float], None]
+) -> tuple[Posterior, Problem]:
+    """Minimise the objective, then draw around the minimum."""
+    problem = make_problem(scaled, settings)
+    objective, layout = problem.objective, problem.objective.layout
+    rows = len(objective.design.x)
+    starts = _starts(settings, layout)
+    evaluations = 0
+    if rows > SUBSET_ABOVE and not isinstance(settings.kernel, CustomKernel) and objective.solver.name == "dense":
+        start, evaluations = _start_on_subset(scaled, settings, starts, rows, seed)
+        starts = [start]
+    best = _best([_descend(objective, start, progress, large=rows > 1000) for start in starts])
+    wanted = rows <= INTEGRATE_UP_TO if integrate is None else integrate
+    draws = Draws(best.x[None], np.ones(1), 1.0)
+    if wanted:
+        curvature = best.curvature if best.curvature is not None else _difference_curvature(objective, best.x)
+        value = lambda θ: objective(θ, 0).value  # noqa: E731
+        draws = laplace_draws(value, best.x, curvature, layout.bounds, count=DRAWS, seed=seed)
+    # REML sees the contrasts of the data that the flat trend leaves; each carries one factor of the target's unit
+    contrasts = len(scaled.readings.y) - int((objective.design.prior_precision == 0).sum())
+    likelihood = objective.log_likelihood(best.x) - contrasts * math.log(scaled.target.spread)
+    return Posterior(layout, best.x, draws, best, evaluations + objective.evaluations, likelihood), problem
+
+
+def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParameters:
+    if isinstance(settings.kernel, CustomKernel):
+        return settings.kernel.shape_parameters()
+    d = design.x.shape[1]
+    suffix = [""] if sharing.components == 1 else [", common", ", own"]
+    names = tuple(f"log l[{k}{s}]" for s in suffix for k in range(d))
+    size = len(names)
+    bounds = [(math.log(0.02), math.log(20.0))] * size
+    return ShapeParameters(names, np.full(size, math.log(0.6)), np.full(size, 1.2), bounds, True, sharing.components)
+
+
+def _starts(settings: Settings, layout: Layout) -> list[Floats]:
+    noise = np.full(len(layout.noise_names), layout.noise_prior[0])
+    if isinstance(settings.kernel, CustomKernel):
+        return [layout.join(layout.shapes.mean, layout.sharing.start(0.8), noise)]
+    size = len(layout.shapes.names)
+    pairs = ((0.2, 0.9), (0.7, 0.5))
+    return [layout.join(np.full(size, math.log(l)), layout.sharing.start(ρ), noise) for l, ρ in pairs]
+
+
+def _descend(objective: Objective, start: Floats, progress: Callable[[float], None], *, large: bool) -> Minimum:
+    """Newton where the solver offers curvature; L-BFGS-B for custom kernels and where Newton doesn't settle."""
+
+    def counted(θ: Floats, order: int):  # type: ignore[no-untyped-def]
+        point = objective(θ, order)
+        progress(point.value)
+        return point
+
+    bounds = objective.layout.bounds
+    if not objective.solver.has_curvature:
+        return lbfgs(counted, start, bounds)
+    try:
+        result = newton(counted, start, bounds, tolerance=1e-3 if large else 1e-4)
+    except NumericalError:
+        return lbfgs(counted, start, bounds)
+    if result.outcome.is_success:
+        return result
+    second = lbfgs(counted, result.x, bounds)
+    if second.value > result.value:
+        return result
+    curvature = objective(second.x, 2).curvature
+    return replace(second, curvature=curvature, evaluations=second.evaluations + result.evaluations)
+
+
+def _best(minima: list[Minimum]) -> Minimum:
+    return min(minima, key=lambda minimum: minimum.value)
+
+
+def _start_on_subset(
+    scaled: Scaled, settings: Settings, starts: list[Floats], rows: int, seed: int
+) -> tuple[Floats, int]:
+    """The best of all starts on an eighth of the readings: average information then needs few steps on all of them."""
+    readings = scaled.readings
+    share = max(100, rows // 8) / rows
+    generator = np.random.default_rng(seed)
+    keep = np.zeros(len(readings.y), dtype=bool)
+    minimum = scaled.trend.columns(readings.x[:1]).shape[1] + 2
+    for t in range(readings.tasks):
+        mine = np.flatnonzero(readings.task == t)
+        size = min(len(mine), max(minimum, math.ceil(share * len(mine))))
+        keep[generator.choice(mine, size, replace=False)] = True
+    subset = readings.of_tasks(keep)
+    problem = make_problem(replace(scaled, prior=trend_prior(subset, scaled.trend)), settings, subset)
+    minima = [_descend(problem.objective, start, lambda value: None, large=True) for start in starts]
+    return _best(minima).x, problem.objective.evaluations
+
+
+def _difference_curvature(objective: Objective, θ: Floats) -> Floats:
+    """Hessian (p, p) by central differences of the gradient, made positive definite."""
+    step = 1e-4
+    columns = []
+    for e in step * np.eye(len(θ)):
+        up, down = objective(θ + e, 1).gradient, objective(θ - e, 1).gradient
+        assert up is not None
+        assert down is not None
+        columns.append((up - down) / (2 * step))
+    values, vectors = np.linalg.eigh(0.5 * (np.array(columns) + np.array(columns).T))
+    return np.asarray((vectors * np.maximum(values, 1e-2)) @ vectors.T)

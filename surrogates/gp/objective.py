@@ -1,0 +1,145 @@
+"""The penalised restricted likelihood as a function of one vector of hyper-parameters.
+
+θ = (log length-scales, sharing parameters, log noise variances); each has a weak normal prior in the scaled units, where
+inputs fill the unit cube and the target's residual spread is one.  The objective is -ℓ(θ) - log prior(θ).
+
+Average information (Gilmour, Thompson & Cullis 1995): A_ij = ½ v_i'P v_j with v_i = (∂Σ/∂θ_i) Py, the mean of the
+observed and the expected information; it needs no second derivatives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .design import Design
+from .noise import Rows
+from .sharing import Sharing
+from .solvers._base import Curvature, Result, Solver, State
+
+Floats = NDArray[np.float64]
+
+
+class Parts(NamedTuple):
+    """θ taken apart."""
+
+    log_shapes: Floats  # (C, d)
+    sharing: Floats  # (r,)
+    log_noise: Floats  # (F,)
+
+
+class ShapeParameters(NamedTuple):
+    """The kernels' own parameters: names, normal prior, bounds; `logarithmic` if the solver takes their exponential."""
+
+    names: tuple[str, ...]
+    mean: Floats  # (C d,)
+    deviation: Floats  # (C d,)
+    bounds: list[tuple[float, float]]
+    logarithmic: bool
+    components: int
+
+
+class Value(NamedTuple):
+    """The objective at one θ, with as much of its derivatives as was asked for."""
+
+    value: float
+    gradient: Floats | None
+    curvature: Floats | None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How θ is laid out, its bounds and its prior."""
+
+    shapes: ShapeParameters
+    sharing: Sharing
+    noise_names: tuple[str, ...]
+    noise_prior: tuple[float, float]
+    noise_bounds: tuple[float, float]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.shapes.names, *self.sharing.names, *self.noise_names)
+
+    @property
+    def bounds(self) -> Floats:
+        """(p, 2)"""
+        return np.array([*self.shapes.bounds, *self.sharing.bounds, *([self.noise_bounds] * len(self.noise_names))])
+
+    @property
+    def prior(self) -> tuple[Floats, Floats]:
+        """Mean (p,) and standard deviation (p,)."""
+        mean, deviation = self.sharing.prior
+        noise = np.ones(len(self.noise_names))
+        return (
+            np.concatenate([self.shapes.mean, mean, self.noise_prior[0] * noise]),
+            np.concatenate([self.shapes.deviation, deviation, self.noise_prior[1] * noise]),
+        )
+
+    def split(self, θ: Floats) -> Parts:
+        """θ (p,) taken apart."""
+        a = len(self.shapes.names)
+        b = a + len(self.sharing.names)
+        return Parts(θ[:a].reshape(self.shapes.components, -1), θ[a:b], θ[b:])
+
+    def join(self, shapes: Floats, sharing: Floats, noise: Floats) -> Floats:
+        """The inverse of `split`."""
+        return np.concatenate([np.ravel(shapes), sharing, noise])
+
+
+class Objective:
+    """-ℓ(θ) - log prior(θ) for one design and one solver.
+
+    Counts its evaluations. The solver's buffers are overwritten by every call.
+    """
+
+    def __init__(self, design: Design, layout: Layout, solver: Solver) -> None:
+        self.design, self.layout, self.solver = design, layout, solver
+        self.evaluations = 0
+        self._mean, self._deviation = layout.prior
+
+    def state(self, θ: Floats) -> tuple[State, Rows]:
+        """What the solver needs at θ, and the collapsed data."""
+        parts = self.layout.split(θ)
+        rows = self.design.noise.rows(parts.log_noise)
+        shapes = np.exp(parts.log_shapes) if self.layout.shapes.logarithmic else parts.log_shapes
+        return State(shapes, self.layout.sharing.mixing(parts.sharing), rows.D, rows.y - self.design.offset), rows
+
+    def log_likelihood(self, θ: Floats) -> float:
+        """ℓ(θ) of all readings, in the scaled units, without the prior."""
+        state, rows = self.state(θ)
+        return self.solver.evaluate(state, order=0).value + rows.constant
+
+    def __call__(self, θ: Floats, order: int) -> Value:
+        """Objective at θ (p,): value (order 0), gradient (1), gradient and average information (2)."""
+        self.evaluations += 1
+        state, rows = self.state(θ)
+        result = self.solver.evaluate(state, order=order)
+        z = (θ - self._mean) / self._deviation
+        value = -(result.value + rows.constant) + 0.5 * float(z @ z)
+        if result.gradient is None:
+            return Value(value, None, None)
+        noise = self.layout.split(θ).log_noise
+        α, p = result.gradient.alpha, result.gradient.p_diagonal
+        slope = self.layout.join(
+            result.gradient.shapes, result.gradient.mixing, self.design.noise.gradient(noise, rows, α, p)
+        )
+        gradient = -slope + z / self._deviation
+        if result.curvature is None:
+            return Value(value, gradient, None)
+        information = self._average_information(result.curvature, noise, rows, α)
+        return Value(value, gradient, information + np.diag(self._deviation**-2))
+
+    def _average_information(self, curvature: Curvature, noise: Floats, rows: Rows, α: Floats) -> Floats:
+        collapsed, hidden = self.design.noise.directions(noise, rows, α)
+        V = np.concatenate([curvature.shapes, curvature.mixing, collapsed]).T  # (n, p)
+        A = V.T @ curvature.apply_projection(V)
+        first = V.shape[1] - hidden.shape[0]
+        A[first:, first:] += hidden
+        return np.asarray(0.25 * (A + A.T))
+
+
+__all__ = ["Layout", "Objective", "Parts", "Result", "ShapeParameters", "Value"]

@@ -1,0 +1,185 @@
+"""The posterior of the tasks' functions at one value of the hyper-parameters.  All answers start here.
+
+    m* = h*'β̂ + k*'α          v* = k** - k*'Σ⁻¹k* + u'A⁻¹u,   u = h* - H'Σ⁻¹k*,   A = H'Σ⁻¹H + Λ
+
+of the function f itself, trend coefficients and common process integrated (Rasmussen & Williams 2006, eq. 2.41-2.42).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surrogates.linalg import cholesky, solve_factored, solve_lower, solve_lower_transposed
+from surrogates.posterior import Moments, Slopes
+
+from .design import Design
+from .kernels import Kernel
+from .reml import factor_trend
+from .solvers._base import State
+from .trends import Trend
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+class Process(Protocol):
+    """A posterior over functions of (place, task), in scaled units."""
+
+    def moments(self, x: Floats, task: Integers) -> Moments: ...
+    def slopes(self, x: Floats, task: Integers) -> Slopes: ...
+    def covariance(self, x: Floats, task: Integers) -> Floats: ...
+    def sample(self, x: Floats, task: Integers, count: int, generator: np.random.Generator) -> Floats: ...
+
+
+class Correlations(Protocol):
+    """Prior correlations ψ_c between places and their derivative by the second place."""
+
+    def cross(self, x: Floats, z: Floats) -> list[Floats]: ...
+    def slope_products(self, x: Floats, z: Floats, weights: list[Floats]) -> Floats: ...
+
+
+@dataclass(frozen=True)
+class StationaryCorrelations:
+    """Correlations of stationary kernels with length-scales (C, d)."""
+
+    kernels: tuple[Kernel, ...]
+    lengthscales: Floats
+
+    def cross(self, x: Floats, z: Floats) -> list[Floats]:
+        """ψ_c between rows of x (n, d) and z (m, d): C arrays (n, m)."""
+        return [kernel.pair(x, z, self.lengthscales[c])[0] for c, kernel in enumerate(self.kernels)]
+
+    def slope_products(self, x: Floats, z: Floats, weights: list[Floats]) -> Floats:
+        """Σ_i Σ_c weights_c,ij ∂ψ_c(x_i, z_j)/∂z_jk.  weights: C arrays (n, m)  ->  (m, d)."""
+        total = np.zeros(z.shape)
+        for c, kernel in enumerate(self.kernels):
+            M = kernel.pair(x, z, self.lengthscales[c])[1] * weights[c]
+            total += (M.T @ x - z * M.sum(axis=0)[:, None]) / self.lengthscales[c] ** 2
+        return total
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """Posterior given the rows of a design.  Made by `condition`; immutable, with factors of its own."""
+
+    design: Design
+    trend: Trend
+    correlations: Correlations
+    state: State
+    solve: Callable[[Floats], Floats]  # (n, k) -> Σ⁻¹ (n, k)
+    alpha: Floats  # (n,)
+    beta: Floats  # (T, p), prior mean included
+    B: Floats  # Σ⁻¹H (n, q)
+    L_A: Floats  # (q, q)
+
+    def moments(self, x: Floats, task: Integers) -> Moments:
+        """Mean and variance at x (m, d) of tasks (m,)."""
+        K = self._cross(x, task)
+        mean = (self.trend.columns(x) * self.beta[task]).sum(axis=1) + K.T @ self.alpha
+        SK = self.solve(K)
+        V = solve_lower(self.L_A, self._unexplained_trend(x, task, SK))
+        variance = self._prior_variance(task) - (K * SK).sum(axis=0) + (V * V).sum(axis=0)
+        return Moments(mean, np.maximum(variance, 0.0))
+
+    def slopes(self, x: Floats, task: Integers) -> Slopes:
+        """Derivatives by x (m, d).
+
+        ∂m*/∂x = J_h'β̂ + J_k'α;  ∂v*/∂x = -2 J_k'(Σ⁻¹k* + B A⁻¹u) + 2 J_h'A⁻¹u
+        """
+        design = self.design
+        SK = self.solve(self._cross(x, task))
+        c = solve_factored(self.L_A, self._unexplained_trend(x, task, SK))  # A⁻¹u (q, m)
+        R = SK + self.B @ c
+        J = self.trend.jacobian(x)  # (m, p, d)
+        weights = [self._mixed(B, task) for B in self.state.mixing.matrix]
+        mean = np.einsum("mpd,mp->md", J, self.beta[task])
+        mean += self.correlations.slope_products(design.x, x, [w * self.alpha[:, None] for w in weights])
+        own = c.reshape(design.tasks, -1, len(x))[task, :, np.arange(len(x))]  # (m, p)
+        variance = 2 * np.einsum("mpd,mp->md", J, own)
+        variance -= 2 * self.correlations.slope_products(design.x, x, [w * R for w in weights])
+        return Slopes(mean, variance)
+
+    def covariance(self, x: Floats, task: Integers) -> Floats:
+        """Joint covariance (m, m) at x (m, d) of tasks (m,)."""
+        K = self._cross(x, task)
+        SK = self.solve(K)
+        V = solve_lower(self.L_A, self._unexplained_trend(x, task, SK))
+        covariance = self._prior_covariance(x, task) - K.T @ SK + V.T @ V
+        return np.asarray(0.5 * (covariance + covariance.T))
+
+    def sample(self, x: Floats, task: Integers, count: int, generator: np.random.Generator) -> Floats:
+        """Joint draws (count, m) by Matheron's rule: f* = h*'β + g* + k*'Σ⁻¹(y - Hβ - g_X - e).
+
+        g is a prior draw at rows and places together, e a draw of the noise, β one of N(β̂, A⁻¹).
+        """
+        design, n = self.design, len(self.design.x)
+        both, tasks = np.concatenate([design.x, x]), np.concatenate([design.task, task])
+        L = cholesky(self._prior_covariance(both, tasks), name="prior covariance of the places to sample at").L
+        g = L @ generator.standard_normal((len(both), count))
+        e = np.sqrt(self.state.D)[:, None] * generator.standard_normal((n, count))
+        deviation = solve_lower_transposed(self.L_A, generator.standard_normal((len(self.L_A), count)))
+        β = self.beta.ravel()[:, None] + deviation  # (q, count)
+        y = (self.state.y + design.offset)[:, None] - self._own_trend(design.basis, design.task, β) - g[:n] - e
+        update = self._cross(x, task).T @ self.solve(y)
+        return np.asarray((self._own_trend(self.trend.columns(x), task, β) + g[n:] + update).T)
+
+    def _own_trend(self, columns: Floats, task: Integers, β: Floats) -> Floats:
+        """h'β of each row's own task.  columns: (m, p), β: (q, k)  ->  (m, k)."""
+        blocks = β.reshape(self.design.tasks, -1, β.shape[1])
+        return np.asarray(np.einsum("mp,mpk->mk", columns, blocks[task]))
+
+    def _mixed(self, B: Floats, task: Integers) -> Floats:
+        """B[t_i, t*_j]: (n, m)."""
+        return np.asarray(B[self.design.task][:, task])
+
+    def _cross(self, x: Floats, task: Integers) -> Floats:
+        """k*: (n, m)."""
+        parts = zip(self.state.mixing.matrix, self.correlations.cross(self.design.x, x), strict=True)
+        total = np.zeros((len(self.design.x), len(x)))
+        for B, ψ in parts:
+            ψ *= self._mixed(B, task)
+            total += ψ
+        return total
+
+    def _prior_variance(self, task: Integers) -> Floats:
+        return np.asarray(np.einsum("ctt->t", self.state.mixing.matrix)[task])
+
+    def _prior_covariance(self, x: Floats, task: Integers) -> Floats:
+        pairs = zip(self.state.mixing.matrix, self.correlations.cross(x, x), strict=True)
+        return np.asarray(sum(ψ * B[np.ix_(task, task)] for B, ψ in pairs))
+
+    def _unexplained_trend(self, x: Floats, task: Integers, SK: Floats) -> Floats:
+        """u = h* - H'Σ⁻¹k*: (q, m)."""
+        design = self.design
+        p = design.basis.shape[1]
+        u = np.zeros((design.tasks, p, len(x)))
+        for t in range(design.tasks):
+            rows = slice(int(design.bounds[t]), int(design.bounds[t + 1]))
+            u[t] = -(design.basis[rows].T @ SK[rows])
+        u[task, :, np.arange(len(x))] += self.trend.columns(x)
+        return u.reshape(design.tasks * p, len(x))
+
+
+def condition(
+    design: Design, trend: Trend, correlations: Correlations, state: State, solve: Callable[[Floats], Floats]
+) -> Conditioned:
+    """Posterior of the functions at one state of the hyper-parameters.
+
+    Raises
+    ------
+    NumericalError
+        If the trend's coefficients can't be told apart.
+    """
+    H = design.H
+    solved = solve(np.concatenate([H, state.y[:, None]], axis=1))
+    B, Sy = solved[:, :-1], solved[:, -1]
+    L_A = factor_trend(H.T @ B + np.diag(design.prior_precision.ravel()))
+    β = solve_factored(L_A, (H.T @ Sy)[:, None])[:, 0]
+    α = Sy - B @ β
+    coefficients = β.reshape(design.prior_mean.shape) + design.prior_mean
+    return Conditioned(design, trend, correlations, state, solve, α, coefficients, B, L_A)

@@ -1,0 +1,167 @@
+"""The fit report of a hierarchical Gaussian process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surrogates import metrics
+from surrogates.report import Estimate, FitReport
+from surrogates.schema import Table
+
+from .core import Core
+from .custom import CustomKernel
+from .fitting import Posterior
+from .sharing import Coregional
+
+Floats = NDArray[np.float64]
+
+
+def make_report(table: Table, core: Core, posterior: Posterior, seconds: float) -> FitReport:
+    """Everything that a user should know of a fit."""
+    minimum, design = posterior.minimum, core.problem.objective.design
+    sections = {
+        "noise (standard deviation)": _noise(table, core),
+        "correlation of tasks": _correlation(table, core),
+        "length-scales": _lengthscales(table, core),
+        "amplitude of the processes": _amplitude(table, core),
+    }
+    return FitReport(
+        model=f"HierarchicalGP ({_kernel_name(core)}, {core.settings.sharing})",
+        outcome=_outcome(core, posterior),
+        is_success=minimum.outcome.is_success and (core.niw is None or core.niw.converged),
+        readings=len(table.y),
+        rows=len(design.x),
+        tasks=design.tasks,
+        solver=core.problem.objective.solver.name,
+        evaluations=posterior.evaluations,
+        seconds=seconds,
+        log_evidence=posterior.log_likelihood,
+        trace=minimum.trace if core.niw is None else core.niw.trace,
+        jitter=0.0,
+        draws=len(core.weights),
+        effective_draws=posterior.draws.effective if core.niw is None else 1.0,
+        sections={title: group for title, group in sections.items() if group},
+        loo=_scores(core),
+        warnings=(*table.notes, *_warnings(table, core, posterior)),
+    )
+
+
+def _outcome(core: Core, posterior: Posterior) -> str:
+    text = posterior.minimum.outcome.value
+    if core.niw is None:
+        return text
+    ended = "converged" if core.niw.converged else "stopped at the step limit"
+    return f"{text}; expectation-maximisation {ended} after {core.niw.steps} steps"
+
+
+def _kernel_name(core: Core) -> str:
+    kernel = core.settings.kernel
+    return kernel.name
+
+
+def _estimate(values: Floats, weights: Floats, units: str | None) -> Estimate:
+    """Weighted mean and spread of (k,) values."""
+    mean = float(weights @ values)
+    spread = math.sqrt(max(float(weights @ (values - mean) ** 2), 0.0)) if len(values) > 1 else 0.0
+    return Estimate(mean, spread, units or "")
+
+
+def _noise(table: Table, core: Core) -> dict[str, Estimate]:
+    spread, units = core.scaled.target.spread, _target_units(table)
+    if core.niw is not None:
+        log_noise = core.niw.log_noise[None]
+    else:
+        log_noise = np.stack([core.layout.split(θ).log_noise for θ in core.draws.parameters])
+    values = spread * np.exp(0.5 * log_noise)
+    names = core.scaled.readings.groups if core.settings.noise != "known" else ("nugget (unresolved detail)",)
+    return {name: _estimate(values[:, f], core.weights, units) for f, name in enumerate(names)}
+
+
+def _correlation(table: Table, core: Core) -> dict[str, Estimate]:
+    if len(table.vocabulary.tasks) < 2:
+        return {}
+    layout, draws = core.layout, core.draws
+    B = np.stack([layout.sharing.mixing(layout.split(θ).sharing).matrix.sum(axis=0) for θ in draws.parameters])
+    scale = np.sqrt(np.einsum("ktt->kt", B))
+    R = B / (scale[:, :, None] * scale[:, None, :])
+    if not isinstance(layout.sharing, Coregional):
+        return {"between any two": _estimate(R[:, 0, 1], draws.weights, None)}
+    labels = table.vocabulary.tasks
+    pairs = [(a, b) for a in range(len(labels)) for b in range(a)][:15]
+    return {f"{labels[b]} and {labels[a]}": _estimate(R[:, a, b], draws.weights, None) for a, b in pairs}
+
+
+def _lengthscales(table: Table, core: Core) -> dict[str, Estimate]:
+    if isinstance(core.settings.kernel, CustomKernel):
+        return {}
+    l = np.stack([np.exp(core.layout.split(θ).log_shapes) for θ in core.draws.parameters])  # (k, C, d)
+    width, units = core.scaled.inputs.width, table.vocabulary.units
+    names = [name for name in units if name != list(units)[-1]]
+    kinds = [""] if l.shape[1] == 1 else [" (common process)", " (own processes)"]
+    return {
+        f"{name}{kind}": _estimate(l[:, c, k] * width[k], core.draws.weights, units[name])
+        for c, kind in enumerate(kinds)
+        for k, name in enumerate(names)
+    }
+
+
+def _amplitude(table: Table, core: Core) -> dict[str, Estimate]:
+    layout, draws = core.layout, core.draws
+    diagonal = [np.diagonal(layout.sharing.mixing(layout.split(θ).sharing).matrix.sum(axis=0)) for θ in draws.parameters]
+    values = core.scaled.target.spread * np.sqrt(np.stack(diagonal).mean(axis=1))
+    return {"standard deviation": _estimate(values, draws.weights, _target_units(table))}
+
+
+def _target_units(table: Table) -> str | None:
+    return list(table.vocabulary.units.values())[-1]
+
+
+def _scores(core: Core) -> Mapping[str, float]:
+    # at the mode: averaging over the draws would double the time of a small fit, and `loo()` gives it when asked
+    moments, target = core.leave_one_out_at_mode(), core.scaled.target
+    y, mean = target.mean(core.scaled.readings.y), target.mean(moments.mean)
+    std = target.deviation(np.sqrt(moments.variance))
+    known = std > 0  # a repeat of a noise-free reading has no spread to score
+    if not known.any():
+        return {}
+    y, mean, std = y[known], mean[known], std[known]
+    return {
+        "RMSE": metrics.rmse(y, mean),
+        "NLPD": metrics.nlpd(y, mean, std),
+        "coverage of 95 % intervals": metrics.coverage(y, mean, std),
+    }
+
+
+def _warnings(table: Table, core: Core, posterior: Posterior) -> list[str]:
+    scaled, layout = core.scaled, core.layout
+    found = []
+    if not posterior.minimum.outcome.is_success:
+        found.append(f"the fit {posterior.minimum.outcome.value}; treat its uncertainty with care")
+    if core.niw is not None and not core.niw.converged:
+        found.append(f"expectation-maximisation had not converged after {core.niw.steps} steps")
+    if len(table.y) == 1:
+        found.append("there is a single observation: all but the value there rests on priors")
+    elif scaled.target.constant:
+        found.append("the target never varies: amplitude and noise rest on priors alone")
+    names = list(table.vocabulary.units)[:-1]
+    idle = [names[k] for k in range(len(names)) if np.ptp(table.x[:, k]) == 0]
+    if idle and len(table.y) > 1:
+        found.append(f"input {', '.join(map(repr, idle))} never varies: its influence can't be learnt")
+    poor = [str(table.vocabulary.tasks[t]) for t in scaled.prior.poor]
+    if poor and len(table.y) > 1:
+        found.append(
+            f"too few places to determine the trend of {len(poor)} task{'s' * (len(poor) > 1)} ({', '.join(poor[:5])}): "
+            f"it gets a prior from the other tasks"
+        )
+    at_bound = [
+        name
+        for name, θ, (low, high) in zip(layout.names, posterior.mode, layout.bounds, strict=True)
+        if θ <= low + 1e-9 or θ >= high - 1e-9
+    ]
+    if at_bound and not scaled.target.constant:
+        found.append(f"at their bounds: {', '.join(at_bound)}; the data say little about them")
+    return found

@@ -1,0 +1,49 @@
+"""Ways to evaluate one and the same restricted likelihood; which is quickest depends on the data's pattern.
+
+All of them agree with `dense` to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from ..design import Design
+from ..kernels import Kernel
+from ..sharing import Exchangeable, Sharing
+from ._base import Solver
+from .dense import Dense
+from .kronecker import Kronecker
+from .rotation import Rotation
+from .woodbury import Woodbury, union_of_places
+
+SOLVERS: Mapping[str, Callable[[Design, tuple[Kernel, ...]], Solver]] = MappingProxyType(
+    {"dense": Dense, "woodbury": Woodbury, "rotation": Rotation, "kronecker": Kronecker}
+)
+
+
+def applicable_solvers(design: Design, sharing: Sharing) -> tuple[str, ...]:
+    """Names of the solvers that are exact for this design, quickest first where patterns are all alike."""
+    exchangeable = isinstance(sharing, Exchangeable) and design.tasks > 1
+    names = []
+    if exchangeable and design.is_balanced:
+        names.append("rotation")
+    if sharing.components == 1 and design.is_separable:
+        names.append("kronecker")
+    if exchangeable:
+        names.append("woodbury")
+    return (*names, "dense")
+
+
+def choose_solver(design: Design, sharing: Sharing) -> str:
+    """The quickest exact solver: rotation or Kronecker if all tasks look alike, Woodbury if they share many places.
+
+    Woodbury pays where the union of places has under about 0.7 times as many members as there are rows (measured), and
+    the matrices are large enough to outweigh its overhead.
+    """
+    names = applicable_solvers(design, sharing)
+    if names[0] in ("rotation", "kronecker"):
+        return names[0]
+    if "woodbury" in names and len(design.x) > 200 and len(union_of_places(design.x)[0]) < 0.7 * len(design.x):
+        return "woodbury"
+    return "dense"

@@ -1,0 +1,76 @@
+"""Dense solver: one Cholesky factor, one inverse, any task covariance, any noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surrogates.linalg import multiply_symmetric, solve_factored, try_cholesky_in_place
+
+from ..design import Design
+from ..gram import Gram
+from ..kernels import Kernel
+from ..reml import NotPositiveDefinite, reml, weigh
+from ..sharing import Mixing
+from ._base import Curvature, Gradient, Result, State
+
+Floats = NDArray[np.float64]
+
+
+class Dense:
+    """Σ = K + D as a whole: n³ for the value and its gradient.  (For the formulas, see `reml` and `Gram.contract`.)"""
+
+    name = "dense"
+    has_curvature = True
+
+    def __init__(self, design: Design, kernels: tuple[Kernel, ...], gram: Gram | None = None) -> None:
+        self._design = design
+        self._gram = gram or Gram(design.x, design.task, design.tasks, kernels)
+        n = len(design.x)
+        self._S = np.zeros((n, n))
+
+    def evaluate(self, state: State, *, order: int) -> Result:
+        design, gram, S = self._design, self._gram, self._S
+        gram.correlate(state.shapes)
+        gram.assemble(state.mixing.matrix, state.D, S)
+        solution = reml(S, design.H, state.y[:, None], design.prior_precision.ravel())
+        if order == 0:
+            return Result(solution.value, None, None)
+        p_diagonal = weigh(S, solution)
+        α = solution.alpha[:, 0]
+        contraction = gram.contract(state.mixing.matrix, S, α if order > 1 else None)
+        by_mixing = np.einsum("kcab,cab->k", state.mixing.jacobian, contraction.mixing)
+        gradient = Gradient(contraction.lengthscales, by_mixing, α, p_diagonal)
+        if order == 1:
+            return Result(solution.value, gradient, None)
+        assert contraction.grouped is not None
+        assert contraction.stretched is not None
+        directions = mixing_directions(state.mixing, contraction.grouped, design.task)
+        stretched = contraction.stretched.reshape(-1, len(α))
+        return Result(solution.value, gradient, Curvature(stretched, directions, partial(_project, S, α)))
+
+    def inverse(self, state: State) -> Callable[[Floats], Floats]:
+        S = np.zeros_like(self._S)
+        self._gram.correlate(state.shapes)
+        self._gram.assemble(state.mixing.matrix, state.D, S)
+        if not try_cholesky_in_place(S):
+            raise NotPositiveDefinite("the covariance matrix is not positive definite at the fitted parameters")
+        return partial(solve_factored, S)
+
+
+def mixing_directions(mixing: Mixing, grouped: Floats, task: NDArray[np.int64]) -> Floats:
+    """∂K/∂θ α for the sharing parameters: Σ_c Σ_b ∂B_c[t_i, b] Σ_j ψ_c,ij α_j 1{t_j = b}.
+
+    grouped: (C, n, T)  ->  (r, n)
+    """
+    return np.stack(
+        [sum((dB[task] * U).sum(axis=1) for dB, U in zip(step, grouped, strict=True)) for step in mixing.jacobian]
+    )
+
+
+def _project(W: Floats, α: Floats, V: Floats) -> Floats:
+    """P V from P = αα' - W."""
+    return np.outer(α, α @ V) - multiply_symmetric(W, V)

@@ -1,0 +1,352 @@
+"""The border of the library: labelled xarray data in, plain float64 arrays inside, labelled answers out.
+
+Only this module translates between names, labels and units on one side and arrays on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from surrogates.errors import DataError
+from surrogates.units import Units, convert
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+#: A task or fidelity label, as it stands in the data.
+Label = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Labels and units that a fitted model knows.
+
+    tasks, fidelities : labels in sorted order; a single None where the schema names no such variable.
+    units : of every variable that the schema names.
+    """
+
+    tasks: tuple[Label | None, ...]
+    fidelities: tuple[Label | None, ...]
+    units: Mapping[str, Units]
+
+    def with_tasks(self, tasks: tuple[Label | None, ...]) -> Vocabulary:
+        """The same vocabulary with these tasks."""
+        return Vocabulary(tasks, self.fidelities, self.units)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Observations as arrays.  n readings, d inputs."""
+
+    x: Floats  # (n, d)
+    y: Floats  # (n,)
+    task: Integers  # (n,) position in vocabulary.tasks
+    fidelity: Integers  # (n,) position in vocabulary.fidelities
+    noise_variance: Floats | None  # (n,) known variance of each reading, in the target's squared units
+    vocabulary: Vocabulary
+    notes: tuple[str, ...] = ()  # what a user should know: tasks without a single observed target
+
+
+@dataclass(frozen=True)
+class Points:
+    """Places to predict at as arrays, and how to give the answer its labels back.  m points, d inputs."""
+
+    x: Floats  # (m, d)
+    task: Integers  # (m,)
+    fidelity: Integers | None  # (m,), None if the request names no fidelity
+    frame: xr.Dataset  # dims, coordinates and attrs of the request, no data variables
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+
+    def label(self, values: Floats, attrs: Mapping[str, Any], *, leading: tuple[str, ...] = ()) -> xr.DataArray:
+        """Values (..., m) as an array over `leading` and the request's own dims."""
+        full = values.reshape(values.shape[:-1] + self.shape)
+        return xr.DataArray(full, dims=leading + self.dims, coords=self.frame.coords, attrs=dict(attrs))
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Names of the variables that a model reads.
+
+    Parameters
+    ----------
+    inputs : names of the input variables (or one name)
+    target : name of the observed variable; NaN there means "not observed"
+    task : name of the variable that tells which task a reading belongs to; None for a single task
+    fidelity : name of the variable that tells which instrument or code made it; None for a single one
+    noise : name of a variable with the known noise of each reading, if known
+    noise_is : whether `noise` holds standard deviations ("std") or variances ("variance")
+
+    Inputs, task, fidelity and noise may be data variables or coordinates over any dims; they are broadcast against
+    the target.
+
+    Examples
+    --------
+    >>> Schema(inputs=("x", "y"), target="height", task="part").inputs
+    ('x', 'y')
+    """
+
+    inputs: tuple[str, ...]
+    target: str
+    task: str | None = None
+    fidelity: str | None = None
+    noise: str | None = None
+    noise_is: str = "std"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.inputs, str):
+            object.__setattr__(self, "inputs", (self.inputs,))
+        object.__setattr__(self, "inputs", tuple(self.inputs))
+        if not self.inputs:
+            raise DataError("Schema(inputs=()) names no input; give at least one variable name")
+        if self.noise_is not in ("std", "variance"):
+            raise DataError(f"noise_is is {self.noise_is!r}; it must be 'std' or 'variance'")
+        names = [*self.inputs, self.target, *(n for n in (self.task, self.fidelity, self.noise) if n is not None)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError(f"the schema uses {twice} for two purposes; every variable has one")
+
+    def encode(self, data: xr.Dataset | pd.DataFrame, *, vocabulary: Vocabulary | None = None) -> Table:
+        """Observations as arrays; rows whose target is NaN are dropped.
+
+        Parameters
+        ----------
+        data : the observations; a DataFrame is read as ``xr.Dataset.from_dataframe`` reads it
+        vocabulary : of a fitted model: its units are converted to, its fidelities are the only ones allowed, and its
+            tasks keep their positions (new ones are appended). None: everything is learnt from the data.
+
+        Raises
+        ------
+        DataError
+            Names that are not there, no observed target, NaN or inf where numbers must be, unknown fidelities.
+        UnitsError
+            Units that can't be converted to those of `vocabulary`.
+        """
+        dataset = as_labelled(data)
+        self._require(dataset, [*self.inputs, self.target, self.task, self.fidelity, self.noise])
+        units = dict(vocabulary.units) if vocabulary else self._units(dataset)
+        target = dataset[self.target]
+        dims = _dims_of(dataset, [self.target, *self.inputs, self.task, self.fidelity, self.noise], first=self.target)
+        sizes = {str(dim): dataset.sizes[dim] for dim in dims}
+        y = convert(_numbers(target, sizes), self.target, found=_units_of(target), wanted=units[self.target])
+        observed = ~np.isnan(y)
+        if not observed.any():
+            raise DataError(
+                f"no observation: the target {self.target!r} has {y.size} entries and none is a number; "
+                f"a fit needs at least one"
+            )
+        y = _finite(y[observed], self.target)
+        x = np.stack([self._input(dataset, name, sizes, units, observed) for name in self.inputs], axis=-1)
+        variance = None if self.noise is None else self._variance(dataset, self.noise, sizes, units, observed)
+        known = vocabulary.tasks if vocabulary else None
+        tasks, task, empty = _codes(dataset, self.task, sizes, observed, known, append=True)
+        levels = vocabulary.fidelities if vocabulary else None
+        fidelities, fidelity, _ = _codes(dataset, self.fidelity, sizes, observed, levels, append=False)
+        notes = tuple(f"{self.task} {label!r} has no observed {self.target!r}: it is not part of the model" for label in empty)
+        return Table(x, y, task, fidelity, variance, Vocabulary(tasks, fidelities, units), notes)
+
+    def encode_points(self, at: xr.Dataset | pd.DataFrame, vocabulary: Vocabulary) -> Points:
+        """Places to predict at as arrays; the target need not be there, the fidelity may be.
+
+        Raises
+        ------
+        DataError
+            Names that are not there, NaN or inf in an input, a task or fidelity that the model doesn't know.
+        UnitsError
+            Units that can't be converted to those of `vocabulary`.
+        """
+        dataset = as_labelled(at)
+        self._require(dataset, [*self.inputs, self.task])
+        fidelity_name = self.fidelity if self.fidelity in dataset.variables else None
+        dims = _dims_of(dataset, [*self.inputs, self.task, fidelity_name], first=self.target)
+        sizes = {dim: dataset.sizes[dim] for dim in dims}
+        everything = np.ones(int(np.prod(list(sizes.values()), dtype=np.int64)), dtype=bool)
+        columns = [self._input(dataset, name, sizes, vocabulary.units, everything) for name in self.inputs]
+        _, task, _ = _codes(dataset, self.task, sizes, everything, vocabulary.tasks, append=False)
+        fidelity = None
+        if fidelity_name is not None:
+            _, fidelity, _ = _codes(dataset, fidelity_name, sizes, everything, vocabulary.fidelities, append=False)
+        frame = dataset.drop_vars([str(name) for name in dataset.data_vars if not set(dataset[name].dims) <= set(dims)])
+        frame = frame.drop_dims([str(dim) for dim in frame.dims if dim not in dims])
+        frame = frame.set_coords([n for n in (*self.inputs, self.task, self.fidelity) if n in frame.data_vars])
+        frame = frame.drop_vars([str(name) for name in frame.data_vars])
+        return Points(np.stack(columns, axis=-1), task, fidelity, frame, dims, tuple(sizes.values()))
+
+    def _require(self, dataset: xr.Dataset, names: Sequence[str | None]) -> None:
+        missing = [name for name in names if name is not None and name not in dataset.variables]
+        if missing:
+            raise DataError(
+                f"the data have no variable {', '.join(map(repr, missing))}; "
+                f"they have {sorted(map(str, dataset.variables))}; correct the schema or rename the variable"
+            )
+
+    def _units(self, dataset: xr.Dataset) -> dict[str, Units]:
+        return {name: _units_of(dataset[name]) for name in (*self.inputs, self.target)}
+
+    def _input(
+        self, dataset: xr.Dataset, name: str, sizes: Mapping[str, int], units: Mapping[str, Units], keep: NDArray[np.bool_]
+    ) -> Floats:
+        column = _finite(_numbers(dataset[name], sizes)[keep], name)
+        return convert(column, name, found=_units_of(dataset[name]), wanted=units[name])
+
+    def _variance(
+        self, dataset: xr.Dataset, name: str, sizes: Mapping[str, int], units: Mapping[str, Units], keep: NDArray[np.bool_]
+    ) -> Floats:
+        """Known noise variance in the target's squared units."""
+        noise = _finite(_numbers(dataset[name], sizes)[keep], name)
+        if (noise < 0).any():
+            raise DataError(f"known noise {name!r} has negative entries (smallest {noise.min():g}); it must be >= 0")
+        wanted = units[self.target]
+        if self.noise_is == "std":
+            return convert(noise, name, found=_units_of(dataset[name]), wanted=wanted) ** 2
+        return convert(noise, name, found=_units_of(dataset[name]), wanted=None if wanted is None else f"({wanted})**2")
+
+
+def as_dataset(
+    x: ArrayLike,
+    y: ArrayLike | None = None,
+    *,
+    inputs: Sequence[str],
+    target: str = "y",
+    task: ArrayLike | None = None,
+    fidelity: ArrayLike | None = None,
+) -> xr.Dataset:
+    """A labelled table over the dim ``sample`` from plain arrays.
+
+    Parameters
+    ----------
+    x : (n, d) inputs, or (n,) for one input
+    y : (n,) targets, or None for places to predict at
+    inputs : d names
+    target : name of the target
+    task, fidelity : (n,) labels; they become the variables ``task`` and ``fidelity``
+
+    Raises
+    ------
+    DataError
+        If the lengths don't match.
+
+    Examples
+    --------
+    >>> as_dataset([[0.0], [1.0]], [2.0, 3.0], inputs=["x"], task=["a", "b"]).sizes["sample"]
+    2
+    """
+    table = np.asarray(x)
+    table = table[:, None] if table.ndim == 1 else table
+    if table.ndim != 2 or table.shape[1] != len(inputs):
+        raise DataError(f"x has shape {table.shape}; {len(inputs)} inputs {tuple(inputs)} want (n, {len(inputs)})")
+    columns: dict[str, NDArray[Any]] = {name: table[:, k] for k, name in enumerate(inputs)}
+    for name, values in ((target, y), ("task", task), ("fidelity", fidelity)):
+        if values is not None:
+            column = np.asarray(values)
+            if column.shape != (len(table),):
+                raise DataError(f"{name!r} has shape {column.shape}; x has {len(table)} rows, so it must be ({len(table)},)")
+            columns[name] = column
+    return xr.Dataset({name: ("sample", column) for name, column in columns.items()})
+
+
+def as_labelled(data: xr.Dataset | pd.DataFrame) -> xr.Dataset:
+    """The data as a Dataset; a DataFrame is read as ``xr.Dataset.from_dataframe`` reads it.
+
+    Raises
+    ------
+    DataError
+        If `data` is neither.
+    """
+    if isinstance(data, xr.Dataset):
+        return data
+    if isinstance(data, pd.DataFrame):
+        return xr.Dataset.from_dataframe(data)
+    raise DataError(
+        f"expected an xarray.Dataset or a pandas.DataFrame, got {type(data).__name__}; "
+        f"surrogates.as_dataset makes a Dataset from arrays"
+    )
+
+
+def _units_of(variable: xr.DataArray) -> Units:
+    units = variable.attrs.get("units")
+    return None if units is None else str(units)
+
+
+def _dims_of(dataset: xr.Dataset, names: Sequence[str | None], *, first: str) -> tuple[str, ...]:
+    """All dims of the named variables, in the order of `first` if it is there, then of the dataset."""
+    used = {str(dim) for name in names if name is not None for dim in dataset[name].dims}
+    order = [str(dim) for dim in dataset[first].dims] if first in dataset.variables else []
+    order += [str(dim) for dim in dataset.sizes if str(dim) not in order]
+    return tuple(dim for dim in order if dim in used)
+
+
+def _flat(variable: xr.DataArray, sizes: Mapping[str, int]) -> NDArray[Any]:
+    """Values over all of `sizes`, raveled."""
+    missing = [dim for dim in sizes if dim not in variable.dims]
+    values = variable.variable.set_dims([*missing, *variable.dims], [*(sizes[d] for d in missing), *variable.shape])
+    return np.asarray(values.transpose(*sizes).values).reshape(-1)
+
+
+def _numbers(variable: xr.DataArray, sizes: Mapping[str, int]) -> Floats:
+    kind = variable.dtype.kind
+    if kind not in "fiub" and not (kind == "O" and _is_numeric(variable)):
+        raise DataError(
+            f"variable {variable.name!r} has dtype {variable.dtype}; numbers are wanted: "
+            f"convert it first (a time, for example, to hours since the start)"
+        )
+    return _flat(variable, sizes).astype(np.float64)
+
+
+def _is_numeric(variable: xr.DataArray) -> bool:
+    try:
+        np.asarray(variable.values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _finite(values: Floats, name: str) -> Floats:
+    bad = ~np.isfinite(values)
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise DataError(
+            f"variable {name!r} has {int(bad.sum())} entries that are NaN or inf (first: {values[first]} at row {first} "
+            f"of those used); remove these rows or repair the values"
+        )
+    return values
+
+
+def _codes(
+    dataset: xr.Dataset,
+    name: str | None,
+    sizes: Mapping[str, int],
+    keep: NDArray[np.bool_],
+    known: tuple[Label | None, ...] | None,
+    *,
+    append: bool,
+) -> tuple[tuple[Label | None, ...], Integers, list[Label]]:
+    """Labels, the position of each kept row's label, and labels that only dropped rows have."""
+    count = int(keep.sum())
+    if name is None:
+        return (None,), np.zeros(count, dtype=np.int64), []
+    everything = _flat(dataset[name], sizes)
+    missing = pd.isna(everything[keep])
+    if missing.any():
+        raise DataError(f"variable {name!r} has {int(missing.sum())} missing labels; every reading needs one")
+    found, position = np.unique(everything[keep], return_inverse=True)
+    labels: list[Label] = [label.item() if isinstance(label, np.generic) else label for label in found]
+    dropped = everything[~keep]
+    empty = [label for label in np.unique(dropped[~pd.isna(dropped)]).tolist() if label not in labels]
+    if known is None:
+        return tuple(labels), position.reshape(-1).astype(np.int64), empty
+    new = [label for label in labels if label not in known]
+    if new and not append:
+        raise DataError(
+            f"unknown {name} {', '.join(map(repr, new))}; the model knows {', '.join(map(repr, known))}; "
+            f"correct the label, or add its observations first (update for a new task, fit for a new fidelity)"
+        )
+    full = (*known, *new)
+    lookup = np.array([full.index(label) for label in labels], dtype=np.int64)
+    return full, lookup[position.reshape(-1)] if len(labels) else np.zeros(0, dtype=np.int64), empty
