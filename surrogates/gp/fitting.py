@@ -33,7 +33,8 @@ Floats = NDArray[np.float64]
 SUBSET_ABOVE = 200
 #: up to so many rows the hyper-parameters are integrated by default
 INTEGRATE_UP_TO = 300
-DRAWS = 24
+#: points tried and draws kept; fewer points as rows grow, since each costs more and the posterior gets narrower
+MOST_POINTS, LEAST_POINTS, POINTS_TIMES_ROWS, DRAWS = 240, 24, 8000, 48
 
 
 @dataclass(frozen=True)
@@ -171,11 +172,16 @@ def fit_posterior(
     if wanted:
         curvature = best.curvature if best.curvature is not None else _difference_curvature(objective, best.x)
         value = lambda θ: objective(θ, 0).value  # noqa: E731
-        draws = laplace_draws(value, best.x, curvature, layout.bounds, count=DRAWS, seed=seed)
+        draws = laplace_draws(value, best.x, curvature, layout.bounds, count=_points(rows), keep=DRAWS, seed=seed)
     # REML sees the contrasts of the data that the flat trend leaves; each carries one factor of the target's unit
     contrasts = len(scaled.readings.y) - int((objective.design.prior_precision == 0).sum())
     likelihood = objective.log_likelihood(best.x) - contrasts * math.log(scaled.target.spread)
     return Posterior(layout, best.x, draws, best, evaluations + objective.evaluations, likelihood), problem
+
+
+def _points(rows: int) -> int:
+    """How many hyper-parameter points to try."""
+    return int(np.clip(POINTS_TIMES_ROWS // rows, LEAST_POINTS, MOST_POINTS))
 
 
 def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParameters:

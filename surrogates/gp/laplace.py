@@ -1,8 +1,8 @@
 """Integration over the hyper-parameters: importance-weighted draws around the posterior's mode.
 
 With few observations the likelihood leaves length-scales and amplitudes uncertain, and predictions at the mode alone are
-over-confident. Draws come from a widened Laplace approximation (Rue, Martino & Chopin 2009 integrate the same way on a
-grid), are quasi-random, so that a few suffice, and are weighted by the true posterior over the approximate one.
+over-confident. Draws start from a Laplace approximation (Rue, Martino & Chopin 2009 integrate the same way on a grid),
+are quasi-random, so that a few suffice, and are weighted by the true posterior over the approximate one.
 """
 
 from __future__ import annotations
@@ -13,20 +13,44 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import chdtri, ndtri
 from scipy.stats import qmc
 
 from surrogates.errors import NumericalError
 
 Floats = NDArray[np.float64]
+#: degrees of freedom of the proposals
+TAILS = 5.0
 
 
 class Draws(NamedTuple):
-    """Hyper-parameters (k, p) with normalised weights (k,); effective: 1/Σ w²."""
+    """Hyper-parameters (k, p) with normalised weights (k,); effective: 1/Σ w² of all points tried."""
 
     parameters: Floats
     weights: Floats
     effective: float
+
+
+class _Proposal(NamedTuple):
+    """A multivariate Student density with few degrees of freedom: its tails cover what the approximation misses."""
+
+    centre: Floats  # (p,)
+    factor: Floats  # (p, p) lower Cholesky factor of its precision
+    count: int
+
+    def draw(self, seed: int) -> Floats:
+        """(count, p) quasi-random points."""
+        p = len(self.centre)
+        u = _sobol(p + 1, self.count, seed)
+        z = ndtri(u[:, :p]) / np.sqrt(chdtri(TAILS, 1 - u[:, p:]) / TAILS)
+        # a Cholesky factor moves smoothly with the data, unlike eigenvectors
+        return np.asarray(self.centre + np.linalg.solve(self.factor.T, z.T).T)
+
+    def log_density(self, θ: Floats) -> Floats:
+        """Up to a constant, at θ (k, p)."""
+        z = (θ - self.centre) @ self.factor
+        spread = -0.5 * (TAILS + len(self.centre)) * np.log1p((z * z).sum(axis=1) / TAILS)
+        return np.asarray(np.log(np.diag(self.factor)).sum() + spread + np.log(self.count))
 
 
 def laplace_draws(
@@ -36,43 +60,67 @@ def laplace_draws(
     bounds: Floats,
     *,
     count: int,
+    keep: int,
     seed: int,
-    widening: float = 1.2,
 ) -> Draws:
     """Weighted draws of the posterior exp(-objective).
+
+    A third of the points come from a Student density with the Laplace approximation's centre and shape, the rest from
+    one with the centre and shape that the first third found, since posteriors of length-scales are skewed. Weights count
+    both densities (the balance heuristic of Veach & Guibas 1995).
 
     Parameters
     ----------
     objective : negative log posterior; may raise NumericalError where it isn't defined
     mode : (p,) its minimum
     curvature : (p, p) positive definite, about its second derivative there
-    bounds : (p, 2); draws outside have no weight
-    count : how many draws, besides the mode itself
-    seed : of the quasi-random sequence
-    widening : standard deviations of the proposal in units of the Laplace approximation's
+    bounds : (p, 2); points outside have no weight
+    count : how many points are tried, besides the mode itself
+    keep : at most so many draws are returned, chosen by systematic resampling
+    seed : of the quasi-random sequences
     """
-    p = len(mode)
-    uniform = _sobol(p, count, seed)
-    z = np.concatenate([np.zeros((1, p)), ndtri(uniform)])
-    # columns of inv(L') z have covariance curvature⁻¹; a Cholesky factor moves smoothly with the data, unlike eigenvectors
-    L = np.linalg.cholesky(curvature)
-    draws = mode + widening * np.linalg.solve(L.T, z.T).T
-    log_weight = np.full(len(draws), -np.inf)
-    for k, θ in enumerate(draws):
-        if (θ >= bounds[:, 0]).all() and (θ <= bounds[:, 1]).all():
-            try:
-                log_weight[k] = -objective(θ) + 0.5 * float(z[k] @ z[k])
-            except NumericalError:
-                continue
-    if not np.isfinite(log_weight).any():
+    first = _Proposal(mode, np.linalg.cholesky(curvature) / 1.2, count // 3)
+    points = np.concatenate([mode[None], first.draw(seed)])
+    values = _values(objective, points, bounds)
+    if not np.isfinite(values).any():
         return Draws(mode[None], np.ones(1), 1.0)
-    weights = np.exp(log_weight - log_weight.max())
-    weights /= weights.sum()
-    keep = weights > 1e-4 / len(weights)
-    # a single draw that the approximation missed must not take over: truncated importance sampling (Ionides 2008)
-    kept = np.minimum(weights[keep], 1.0 / np.sqrt(keep.sum()))
-    kept /= kept.sum()
-    return Draws(draws[keep], kept, float(1.0 / (kept @ kept)))
+    weights = _truncated(values - first.log_density(points))
+    centre = weights @ points
+    deviation = points - centre
+    # shrunk towards the first shape, as few points determine a covariance badly
+    shape = 0.7 * (weights[:, None] * deviation).T @ deviation + 0.3 * np.linalg.inv(curvature)
+    second = _Proposal(centre, np.linalg.cholesky(np.linalg.inv(shape)) / 1.15, count - count // 3)
+    more = second.draw(seed + 1)
+    points = np.concatenate([points, more])
+    values = np.concatenate([values, _values(objective, more, bounds)])
+    weights = _truncated(values - np.logaddexp(first.log_density(points), second.log_density(points)))
+    effective = float(1.0 / (weights @ weights))
+    chosen, copies = np.unique(_systematic(weights, min(keep, count)), return_counts=True)
+    return Draws(points[chosen], copies / copies.sum(), effective)
+
+
+def _values(objective: Callable[[Floats], float], points: Floats, bounds: Floats) -> Floats:
+    """Log posterior at points (k, p); -inf outside the bounds and where it isn't defined."""
+    result = np.full(len(points), -np.inf)
+    for k in np.flatnonzero(((points >= bounds[:, 0]) & (points <= bounds[:, 1])).all(axis=1)):
+        try:
+            result[k] = -objective(points[k])
+        except NumericalError:
+            continue
+    return result
+
+
+def _truncated(log_weights: Floats) -> Floats:
+    """Normalised weights, none above 1/√k: a point that the proposal missed must not take over (Ionides 2008)."""
+    weights = np.exp(log_weights - log_weights.max())
+    weights = np.minimum(weights / weights.sum(), 1.0 / np.sqrt(len(weights)))
+    return np.asarray(weights / weights.sum())
+
+
+def _systematic(weights: Floats, count: int) -> NDArray[np.int64]:
+    """`count` positions, each about count · weight times (systematic resampling, without a random start)."""
+    ticks = (np.arange(count) + 0.5) / count
+    return np.minimum(np.searchsorted(np.cumsum(weights), ticks), len(weights) - 1).astype(np.int64)
 
 
 def _sobol(dimensions: int, count: int, seed: int) -> Floats:

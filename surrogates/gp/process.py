@@ -99,7 +99,7 @@ class Conditioned:
         weights = [self._mixed(B, task) for B in self.state.mixing.matrix]
         mean = np.einsum("mpd,mp->md", J, self.beta[task])
         mean += self.correlations.slope_products(design.x, x, [w * self.alpha[:, None] for w in weights])
-        own = c.reshape(design.tasks, -1, len(x))[task, :, np.arange(len(x))]  # (m, p)
+        own = c.reshape(design.tasks, design.basis.shape[1], len(x))[task, :, np.arange(len(x))]  # (m, p)
         variance = 2 * np.einsum("mpd,mp->md", J, own)
         variance -= 2 * self.correlations.slope_products(design.x, x, [w * R for w in weights])
         return Slopes(mean, variance)
@@ -130,7 +130,7 @@ class Conditioned:
 
     def _own_trend(self, columns: Floats, task: Integers, β: Floats) -> Floats:
         """h'β of each row's own task.  columns: (m, p), β: (q, k)  ->  (m, k)."""
-        blocks = β.reshape(self.design.tasks, -1, β.shape[1])
+        blocks = β.reshape(*self.design.prior_mean.shape, β.shape[1])
         return np.asarray(np.einsum("mp,mpk->mk", columns, blocks[task]))
 
     def _mixed(self, B: Floats, task: Integers) -> Floats:

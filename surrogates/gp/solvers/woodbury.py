@@ -146,7 +146,7 @@ class Woodbury:
             Ah = inverse @ group.h
             E[group.places[:, None], group.tasks[None, :]] = Ah[:, None, :]
             A[group.tasks, :, group.tasks, :] = group.h.T @ Ah
-        CE = solve_lower(blocks.C, E.reshape(-1, q))
+        CE = solve_lower(blocks.C, E.reshape(len(self._Z), q))
         JE = solve_factored(blocks.J, CE)
         ΩE = solve_lower_transposed(blocks.C, CE - JE)
         A = A.reshape(q, q) - CE.T @ (CE - JE)
@@ -209,12 +209,12 @@ class Woodbury:
         total = np.zeros((design.tasks, design.basis.shape[1], U.shape[1]))
         for group in self._groups:
             total[group.tasks] = group.h.T @ U[group.rows]
-        return total.reshape(-1, U.shape[1])
+        return total.reshape(design.tasks * design.basis.shape[1], U.shape[1])
 
     def _trend_values(self, coefficients: Floats) -> Floats:
         """H c: (q, k) -> (n, k)."""
         design = self._design
-        blocks = coefficients.reshape(design.tasks, -1, coefficients.shape[1])
+        blocks = coefficients.reshape(design.tasks, design.basis.shape[1], coefficients.shape[1])
         values = np.empty((len(design.x), coefficients.shape[1]))
         for group in self._groups:
             values[group.rows] = group.h @ blocks[group.tasks]
