@@ -45,7 +45,11 @@ class Deck:
         for name in ("length", "width", "bore_radius"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be a length > 0 in metres")
-        if self.bores < 0 or 2 * self.bore_radius * max(self.bores, 1) >= self.length or 2 * self.bore_radius >= self.width:
+        if (
+            self.bores < 0
+            or 2 * self.bore_radius * max(self.bores, 1) >= self.length
+            or 2 * self.bore_radius >= self.width
+        ):
             raise ValueError(
                 f"{self.bores} bores of radius {self.bore_radius} m don't fit into {self.length} m x {self.width} m"
             )
@@ -171,7 +175,9 @@ class SmoothField:
     def __call__(self, x: Floats, y: Floats) -> Floats:
         """Height [m] at x, y [m], broadcast."""
         x, y = np.broadcast_arrays(x, y)
-        angle = np.multiply.outer(x, self.frequencies[:, 0]) + np.multiply.outer(y, self.frequencies[:, 1]) + self.phases
+        angle = (
+            np.multiply.outer(x, self.frequencies[:, 0]) + np.multiply.outer(y, self.frequencies[:, 1]) + self.phases
+        )
         return np.asarray(self.deviation * math.sqrt(2 / len(self.phases)) * np.cos(angle).sum(axis=-1))
 
 

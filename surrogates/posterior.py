@@ -1,6 +1,6 @@
 """Predictive moments, and the one rule by which several posteriors become one.
 
-    mean = Σ_k w_k m_k          variance = Σ_k w_k (v_k + m_k²) - mean²          (law of total variance)
+mean = Σ_k w_k m_k          variance = Σ_k w_k (v_k + m_k²) - mean²          (law of total variance)
 """
 
 from __future__ import annotations

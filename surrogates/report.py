@@ -58,7 +58,11 @@ class FitReport:
             f"  {self.readings} readings at {self.rows} places in {self.tasks} task{'s' * (self.tasks != 1)}; "
             f"solver {self.solver}, {self.evaluations} evaluations, {self.seconds:.2g} s",
             f"  log evidence {self.log_evidence:.2f}; jitter {f'{self.jitter:.1e}' if self.jitter else 'none'}; "
-            + (f"{self.draws} draws of the hyper-parameters (worth {self.effective_draws:.1f})" if self.draws > 1 else "hyper-parameters at their mode"),
+            + (
+                f"{self.draws} draws of the hyper-parameters (worth {self.effective_draws:.1f})"
+                if self.draws > 1
+                else "hyper-parameters at their mode"
+            ),
         ]
         for title, estimates in self.sections.items():
             lines.append(f"  {title}")

@@ -148,7 +148,9 @@ class Schema:
         tasks, task, empty = _codes(dataset, self.task, sizes, observed, known, append=True)
         levels = vocabulary.fidelities if vocabulary else None
         fidelities, fidelity, _ = _codes(dataset, self.fidelity, sizes, observed, levels, append=False)
-        notes = tuple(f"{self.task} {label!r} has no observed {self.target!r}: it is not part of the model" for label in empty)
+        notes = tuple(
+            f"{self.task} {label!r} has no observed {self.target!r}: it is not part of the model" for label in empty
+        )
         return Table(x, y, task, fidelity, variance, Vocabulary(tasks, fidelities, units), notes)
 
     def encode_points(self, at: xr.Dataset | pd.DataFrame, vocabulary: Vocabulary) -> Points:
@@ -190,13 +192,23 @@ class Schema:
         return {name: _units_of(dataset[name]) for name in (*self.inputs, self.target)}
 
     def _input(
-        self, dataset: xr.Dataset, name: str, sizes: Mapping[str, int], units: Mapping[str, Units], keep: NDArray[np.bool_]
+        self,
+        dataset: xr.Dataset,
+        name: str,
+        sizes: Mapping[str, int],
+        units: Mapping[str, Units],
+        keep: NDArray[np.bool_],
     ) -> Floats:
         column = _finite(_numbers(dataset[name], sizes)[keep], name)
         return convert(column, name, found=_units_of(dataset[name]), wanted=units[name])
 
     def _variance(
-        self, dataset: xr.Dataset, name: str, sizes: Mapping[str, int], units: Mapping[str, Units], keep: NDArray[np.bool_]
+        self,
+        dataset: xr.Dataset,
+        name: str,
+        sizes: Mapping[str, int],
+        units: Mapping[str, Units],
+        keep: NDArray[np.bool_],
     ) -> Floats:
         """Known noise variance in the target's squared units."""
         noise = _finite(_numbers(dataset[name], sizes)[keep], name)
@@ -246,7 +258,9 @@ def as_dataset(
         if values is not None:
             column = np.asarray(values)
             if column.shape != (len(table),):
-                raise DataError(f"{name!r} has shape {column.shape}; x has {len(table)} rows, so it must be ({len(table)},)")
+                raise DataError(
+                    f"{name!r} has shape {column.shape}; x has {len(table)} rows, so it must be ({len(table)},)"
+                )
             columns[name] = column
     return xr.Dataset({name: ("sample", column) for name, column in columns.items()})
 
@@ -285,7 +299,7 @@ def _dims_of(dataset: xr.Dataset, names: Sequence[str | None], *, first: str) ->
 def _flat(variable: xr.DataArray, sizes: Mapping[str, int]) -> NDArray[Any]:
     """Values over all of `sizes`, raveled."""
     missing = [dim for dim in sizes if dim not in variable.dims]
-    values = variable.variable.set_dims([*missing, *variable.dims], [*(sizes[d] for d in missing), *variable.shape])
+    values = variable.reset_coords(drop=True).expand_dims({dim: sizes[dim] for dim in missing})
     return np.asarray(values.transpose(*sizes).values).reshape(-1)
 
 

@@ -52,7 +52,7 @@ def convert(values: NDArray[np.float64], name: str, *, found: Units, wanted: Uni
             f"variable {name!r} is in {found!r}, wanted {wanted!r}; convert it before the call, "
             f'or install pint to have it converted: pip install "multitask-surrogates[units]"'
         ) from None
-    registry = pint.get_application_registry()
+    registry = pint.get_application_registry()  # type: ignore[no-untyped-call]
     try:
         quantity = registry.Quantity(values, found)
         converted = quantity.to(wanted).magnitude

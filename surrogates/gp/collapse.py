@@ -32,7 +32,9 @@ class Readings:
     def of_tasks(self, keep: NDArray[np.bool_]) -> Readings:
         """Those readings where `keep` (N,) is true; tasks and groups stay."""
         variance = None if self.variance is None else self.variance[keep]
-        return Readings(self.x[keep], self.y[keep], self.task[keep], self.tasks, self.group[keep], self.groups, variance)
+        return Readings(
+            self.x[keep], self.y[keep], self.task[keep], self.tasks, self.group[keep], self.groups, variance
+        )
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def trend_prior(readings: Readings, trend: Trend) -> TrendPrior:
         centre, spread = np.zeros(p), np.full(p, 10.0**2)
         if found:
             centre = np.mean(found, axis=0)
-            spread = 1.0 + (np.var(found, axis=0, ddof=1) * (1 + 1 / len(found)) if len(found) > 1 else 10.0**2)
+            between = np.var(found, axis=0, ddof=1) if len(found) > 1 else np.full(p, 10.0**2)
+            spread = 1.0 + between * (1 + 1 / len(found))
         mean[poor], precision[poor] = centre, 1.0 / spread
     return TrendPrior(mean, precision, tuple(poor))
 
@@ -108,13 +111,13 @@ def _noise(readings: Readings, row: Integers, n: int) -> NoiseModel:
         return _known(readings.y, readings.variance, row, n)
     F = len(readings.groups)
     cell = readings.group * n + row
-    counts = np.bincount(cell, minlength=n * F).astype(np.float64)
+    counts: Floats = np.bincount(cell, minlength=n * F).astype(np.float64)
     # each cell's first reading is taken off, or the sums of squares of exact repeats would be rounding noise
     reference = np.zeros(n * F)
     reference[cell[::-1]] = readings.y[::-1]
     excess = np.bincount(cell, readings.y - reference[cell], minlength=n * F)
     means = reference + np.divide(excess, counts, out=np.zeros(n * F), where=counts > 0)
-    squares = np.bincount(readings.group, (readings.y - means[cell]) ** 2, minlength=F)
+    squares: Floats = np.bincount(readings.group, (readings.y - means[cell]) ** 2, minlength=F).astype(np.float64)
     return LearntNoise(counts.reshape(F, n), means.reshape(F, n), squares, readings.group, readings.groups)
 
 

@@ -77,7 +77,11 @@ class Core:
     def with_readings(self, readings: Readings) -> Core:
         """The same hyper-parameters and scaling, on other readings."""
         scaled = Scaled(
-            self.scaled.inputs, self.scaled.target, self.scaled.trend, trend_prior(readings, self.scaled.trend), readings
+            self.scaled.inputs,
+            self.scaled.target,
+            self.scaled.trend,
+            trend_prior(readings, self.scaled.trend),
+            readings,
         )
         return Core(scaled, self.settings, self.draws, self.mode)
 

@@ -26,8 +26,8 @@ from .sharing import Coregional
 from .storage import KIND, pack, unpack
 
 Floats = NDArray[np.float64]
-#: numbers in the largest temporary array of a prediction; bounds its memory
-CHUNK = 4_000_000
+#: numbers in the largest temporary array of a prediction: it bounds the memory, and this size stays in cache
+CHUNK = 300_000
 #: places of a joint answer (covariance, sample): its matrix has the square of it
 JOINT_LIMIT = 12_000
 
@@ -75,7 +75,7 @@ class FittedHierarchicalGP:
         points = self.schema.encode_points(dataset, self.vocabulary)
         moments = self._moments(points)
         target = self.core.scaled.target
-        result = xr.Dataset(
+        return xr.Dataset(
             {
                 "mean": points.label(target.mean(moments.mean), self._attrs("mean")),
                 "std": points.label(target.deviation(np.sqrt(moments.variance)), self._attrs("standard deviation")),
@@ -83,7 +83,6 @@ class FittedHierarchicalGP:
             },
             attrs=points.frame.attrs,
         )
-        return result
 
     def covariance(self, at: xr.Dataset | pd.DataFrame) -> xr.DataArray:
         """Joint posterior covariance of f at all places, (place, place_2) in the target's squared units.
@@ -234,7 +233,10 @@ class FittedHierarchicalGP:
             rows=rows,
             tasks=more.tasks,
             solver=updated.problem.objective.solver.name,
-            warnings=(*self.report.warnings, f"updated with {len(more.y)} readings; hyper-parameters and scores are the first fit's"),
+            warnings=(
+                *self.report.warnings,
+                f"updated with {len(more.y)} readings; hyper-parameters and scores are the first fit's",
+            ),
         )
         return FittedHierarchicalGP(self.schema, table.vocabulary, report, updated)
 
@@ -259,7 +261,9 @@ class FittedHierarchicalGP:
         if isinstance(self.core.layout.sharing, Coregional):
             raise DataError(f"new task {names}: sharing='icm' learns each task's correlations; fit again on all data")
         if self.schema.task is None or len(self.vocabulary.tasks) < 2:
-            raise DataError(f"new task {names}: one task alone says nothing about how tasks correlate; fit again on all")
+            raise DataError(
+                f"new task {names}: one task alone says nothing about how tasks correlate; fit again on all"
+            )
         if self.core.settings.noise == "task-fidelity":
             raise DataError(f"new task {names}: noise is learnt for each task; fit again on all data")
 

@@ -21,7 +21,7 @@ from .design import Design
 from .kernels import Kernel
 from .laplace import Draws, laplace_draws
 from .noise import KnownNoise
-from .objective import Layout, Objective, ShapeParameters
+from .objective import Layout, Objective, ShapeParameters, Value
 from .process import Conditioned, Correlations, StationaryCorrelations, condition
 from .sharing import Coregional, Exchangeable, Sharing
 from .solvers import SOLVERS, choose_solver
@@ -171,8 +171,15 @@ def fit_posterior(
     draws = Draws(best.x[None], np.ones(1), 1.0)
     if wanted:
         curvature = best.curvature if best.curvature is not None else _difference_curvature(objective, best.x)
-        value = lambda θ: objective(θ, 0).value  # noqa: E731
-        draws = laplace_draws(value, best.x, curvature, layout.bounds, count=_points(rows), keep=DRAWS, seed=seed)
+        draws = laplace_draws(
+            lambda θ: objective(θ, 0).value,
+            best.x,
+            curvature,
+            layout.bounds,
+            count=_points(rows),
+            keep=DRAWS,
+            seed=seed,
+        )
     # REML sees the contrasts of the data that the flat trend leaves; each carries one factor of the target's unit
     contrasts = len(scaled.readings.y) - int((objective.design.prior_precision == 0).sum())
     likelihood = objective.log_likelihood(best.x) - contrasts * math.log(scaled.target.spread)
@@ -207,7 +214,7 @@ def _starts(settings: Settings, layout: Layout) -> list[Floats]:
 def _descend(objective: Objective, start: Floats, progress: Callable[[float], None], *, large: bool) -> Minimum:
     """Newton where the solver offers curvature; L-BFGS-B for custom kernels and where Newton doesn't settle."""
 
-    def counted(θ: Floats, order: int):  # type: ignore[no-untyped-def]
+    def counted(θ: Floats, order: int) -> Value:
         point = objective(θ, order)
         progress(point.value)
         return point

@@ -5,6 +5,7 @@ Only lower triangles are computed. Rows are sorted by group; K_ij = Σ_c B_c[g_i
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -65,7 +66,7 @@ class Gram:
         for stop in stops:
             pieces = max(1, -(-(stop - start) // PANEL))
             cuts = np.linspace(start, stop, pieces + 1).astype(int).tolist()
-            edges += list(zip(cuts[:-1], cuts[1:], strict=True))
+            edges += list(itertools.pairwise(cuts))
             start = stop
         return [edge for edge in edges if edge[1] > edge[0]]
 
@@ -153,7 +154,6 @@ class Gram:
 
     def _spread(self, panel: Floats, factor: Floats, powers: Floats, start: int, stop: int) -> Floats:
         """Σ_ij panel_ij B_ij (x_ik - x_jk)² over both triangles, for all k at once: (d,)."""
-        d = self.x.shape[1]
         twice = np.ones((stop, 1))
         twice[:start] = 2.0
         if len(factor) == 1:

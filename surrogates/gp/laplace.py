@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,8 @@ class Draws(NamedTuple):
     effective: float
 
 
-class _Proposal(NamedTuple):
+@dataclass(frozen=True)
+class _Proposal:
     """A multivariate Student density with few degrees of freedom: its tails cover what the approximation misses."""
 
     centre: Floats  # (p,)
@@ -79,17 +81,17 @@ def laplace_draws(
     keep : at most so many draws are returned, chosen by systematic resampling
     seed : of the quasi-random sequences
     """
-    first = _Proposal(mode, np.linalg.cholesky(curvature) / 1.2, count // 3)
+    first = _Proposal(mode, _lower(curvature) / 1.2, count // 3)
     points = np.concatenate([mode[None], first.draw(seed)])
     values = _values(objective, points, bounds)
     if not np.isfinite(values).any():
         return Draws(mode[None], np.ones(1), 1.0)
     weights = _truncated(values - first.log_density(points))
-    centre = weights @ points
+    centre = np.asarray(weights @ points, dtype=np.float64)
     deviation = points - centre
     # shrunk towards the first shape, as few points determine a covariance badly
     shape = 0.7 * (weights[:, None] * deviation).T @ deviation + 0.3 * np.linalg.inv(curvature)
-    second = _Proposal(centre, np.linalg.cholesky(np.linalg.inv(shape)) / 1.15, count - count // 3)
+    second = _Proposal(centre, _lower(np.linalg.inv(shape)) / 1.15, count - count // 3)
     more = second.draw(seed + 1)
     points = np.concatenate([points, more])
     values = np.concatenate([values, _values(objective, more, bounds)])
@@ -97,6 +99,10 @@ def laplace_draws(
     effective = float(1.0 / (weights @ weights))
     chosen, copies = np.unique(_systematic(weights, min(keep, count)), return_counts=True)
     return Draws(points[chosen], copies / copies.sum(), effective)
+
+
+def _lower(precision: Floats) -> Floats:
+    return np.asarray(np.linalg.cholesky(precision), dtype=np.float64)
 
 
 def _values(objective: Callable[[Floats], float], points: Floats, bounds: Floats) -> Floats:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
 from surrogates.errors import DataError, FitWarning
 from surrogates.progress import Progress, progress_bar
-from surrogates.schema import Schema, Table
+from surrogates.schema import Schema
 
 from .core import Core
 from .custom import CustomKernel, resolve_kernel
 from .fitted import FittedHierarchicalGP
-from .fitting import Posterior, Scaled, Settings, fit_posterior, scale
+from .fitting import Scaled, Settings, fit_posterior, make_problem, scale
 from .niw import expectation_maximisation
 from .reporting import make_report
 from .solvers import SOLVERS, applicable_solvers
+from .solvers.woodbury import union_of_places
 from .trends import NAMES as TRENDS
 from .trends import Basis
 
@@ -63,7 +63,8 @@ class HierarchicalGP:
 
     Examples
     --------
-    >>> from surrogates.schema import as_dataset
+    >>> import numpy as np
+    >>> from surrogates import as_dataset
     >>> x = np.linspace(0, 1, 12)
     >>> data = as_dataset(x, np.sin(6 * x), inputs=["x"], task=["a", "b"] * 6)
     >>> fitted = HierarchicalGP(Schema(inputs="x", target="y", task="task")).fit(data)
@@ -98,9 +99,7 @@ class HierarchicalGP:
         if isinstance(resolved, CustomKernel) and self.sharing in ("two-kernels", "niw"):
             raise DataError(f"sharing={self.sharing!r} works with the named kernels only; use 'common' or 'icm'")
 
-    def fit(
-        self, data: xr.Dataset | pd.DataFrame, *, seed: int = 0, progress: Progress = None
-    ) -> FittedHierarchicalGP:
+    def fit(self, data: xr.Dataset | pd.DataFrame, *, seed: int = 0, progress: Progress = None) -> FittedHierarchicalGP:
         """Learn the hyper-parameters from observations.
 
         Parameters
@@ -130,7 +129,7 @@ class HierarchicalGP:
         with progress_bar(progress, "fit") as step:
             posterior, problem = fit_posterior(scaled, settings, integrate=self._integrate(), seed=seed, progress=step)
         core = Core(scaled, settings, posterior.draws, posterior.mode)
-        core.__dict__["problem"] = problem  # the collapsed data are made already
+        core.__dict__["problem"] = problem  # a cached property, whose value the fit has made already
         if self.sharing == "niw":
             core = _paper_mode(core)
         report = make_report(table, core, posterior, time.perf_counter() - began)
@@ -151,9 +150,7 @@ class HierarchicalGP:
     def _check_solver(self, scaled: Scaled, settings: Settings) -> None:
         if self.solver == "auto":
             return
-        from .fitting import make_problem
-
-        problem = make_problem(scaled, Settings(**{**settings.__dict__, "solver": "dense"}))
+        problem = make_problem(scaled, replace(settings, solver="dense"))
         design, sharing = problem.objective.design, problem.objective.layout.sharing
         names = applicable_solvers(design, sharing)
         if self.solver not in names:
@@ -163,14 +160,9 @@ class HierarchicalGP:
 def _paper_mode(core: Core) -> Core:
     """Expectation-maximisation from the restricted-likelihood fit."""
     correlations, amplitude = core.niw_base()
-    from .solvers.woodbury import union_of_places
-
     design = core.problem.objective.design
     Z, _ = union_of_places(design.x)
     κ = amplitude * correlations.cross(Z, Z)[0]
     noise = core.layout.split(core.mode).log_noise
     hyper = expectation_maximisation(design, κ, core.niw_precision, noise)
     return Core(core.scaled, core.settings, core.draws, core.mode, hyper)
-
-
-__all__ = ["HierarchicalGP", "Posterior", "Table", "np"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .design import Design
 from .noise import Rows
 from .sharing import Sharing
-from .solvers._base import Curvature, Result, Solver, State
+from .solvers._base import Curvature, Solver, State
 
 Floats = NDArray[np.float64]
 
@@ -140,6 +140,3 @@ class Objective:
         first = V.shape[1] - hidden.shape[0]
         A[first:, first:] += hidden
         return np.asarray(0.25 * (A + A.T))
-
-
-__all__ = ["Layout", "Objective", "Parts", "Result", "ShapeParameters", "Value"]

@@ -30,7 +30,7 @@ def make_report(table: Table, core: Core, posterior: Posterior, seconds: float) 
         "amplitude of the processes": _amplitude(table, core),
     }
     return FitReport(
-        model=f"HierarchicalGP ({_kernel_name(core)}, {core.settings.sharing})",
+        model=f"HierarchicalGP ({core.settings.kernel.name}, {core.settings.sharing})",
         outcome=_outcome(core, posterior),
         is_success=minimum.outcome.is_success and (core.niw is None or core.niw.converged),
         readings=len(table.y),
@@ -56,11 +56,6 @@ def _outcome(core: Core, posterior: Posterior) -> str:
         return text
     ended = "converged" if core.niw.converged else "stopped at the step limit"
     return f"{text}; expectation-maximisation {ended} after {core.niw.steps} steps"
-
-
-def _kernel_name(core: Core) -> str:
-    kernel = core.settings.kernel
-    return kernel.name
 
 
 def _estimate(values: Floats, weights: Floats, units: str | None) -> Estimate:
@@ -111,7 +106,9 @@ def _lengthscales(table: Table, core: Core) -> dict[str, Estimate]:
 
 def _amplitude(table: Table, core: Core) -> dict[str, Estimate]:
     layout, draws = core.layout, core.draws
-    diagonal = [np.diagonal(layout.sharing.mixing(layout.split(θ).sharing).matrix.sum(axis=0)) for θ in draws.parameters]
+    diagonal = [
+        np.diagonal(layout.sharing.mixing(layout.split(θ).sharing).matrix.sum(axis=0)) for θ in draws.parameters
+    ]
     values = core.scaled.target.spread * np.sqrt(np.stack(diagonal).mean(axis=1))
     return {"standard deviation": _estimate(values, draws.weights, _target_units(table))}
 

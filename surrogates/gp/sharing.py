@@ -91,7 +91,9 @@ class Exchangeable:
         return Mixing(self._expand(pair), self._expand(slopes), pair, slopes)
 
     def _expand(self, pair: Floats) -> Floats:
-        return pair[..., 0, None, None] * np.ones((self.tasks, self.tasks)) + pair[..., 1, None, None] * np.eye(self.tasks)
+        return pair[..., 0, None, None] * np.ones((self.tasks, self.tasks)) + pair[..., 1, None, None] * np.eye(
+            self.tasks
+        )
 
 
 @dataclass(frozen=True)

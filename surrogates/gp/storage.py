@@ -39,7 +39,9 @@ def pack(
     settings, scaled = core.settings, core.scaled
     for what, own in (("kernel", isinstance(settings.kernel, CustomKernel)), ("trend", callable(settings.trend))):
         if own:
-            raise DataError(f"the model has a {what} of your own, which a data file can't hold; keep the script and the data")
+            raise DataError(
+                f"the model has a {what} of your own, which a data file can't hold; keep the script and the data"
+            )
     assert not isinstance(settings.kernel, CustomKernel)
     header = {
         "schema": {**asdict(schema), "inputs": list(schema.inputs)},
@@ -73,9 +75,7 @@ def pack(
     return header, arrays
 
 
-def unpack(
-    header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-) -> tuple[Schema, Vocabulary, FitReport, Core]:
+def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tuple[Schema, Vocabulary, FitReport, Core]:
     """The inverse of `pack`."""
     schema = Schema(**header["schema"])
     vocabulary = Vocabulary(tuple(header["tasks"]), tuple(header["fidelities"]), header["units"])

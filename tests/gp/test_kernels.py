@@ -27,7 +27,11 @@ def test_a_double_loop_agrees(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gpytorch_agrees(name: str) -> None:
-    peer = gpytorch.kernels.RBFKernel(ard_num_dims=2) if name == "rbf" else gpytorch.kernels.MaternKernel(nu=int(name[-2]) / 2, ard_num_dims=2)
+    peer = (
+        gpytorch.kernels.RBFKernel(ard_num_dims=2)
+        if name == "rbf"
+        else gpytorch.kernels.MaternKernel(nu=int(name[-2]) / 2, ard_num_dims=2)
+    )
     peer = peer.double()
     peer.lengthscale = torch.tensor([0.4, 0.9], dtype=torch.float64)
     x = np.random.default_rng(1).normal(size=(6, 2))

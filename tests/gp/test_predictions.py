@@ -78,7 +78,9 @@ def test_slopes_are_those_of_central_differences(case: Case) -> None:
         e = step * np.eye(x.shape[1])[k]
         up, down = process.moments(x + e, task), process.moments(x - e, task)
         np.testing.assert_allclose(slopes.mean[:, k], (up.mean - down.mean) / (2 * step), rtol=1e-6, atol=1e-6)
-        np.testing.assert_allclose(slopes.variance[:, k], (up.variance - down.variance) / (2 * step), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            slopes.variance[:, k], (up.variance - down.variance) / (2 * step), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_draws_have_the_posterior_moments() -> None:
@@ -153,7 +155,13 @@ def test_leaving_one_out_in_closed_form_is_n_refits(name: str) -> None:
 def test_a_repeat_of_an_exact_reading_is_known_exactly() -> None:
     case = make_case()
     readings = Readings(
-        case.readings.x, np.round(case.readings.x.sum(axis=1), 3), case.readings.task, 3, case.readings.group, ("a", "b"), np.zeros(len(case.readings.y))
+        case.readings.x,
+        np.round(case.readings.x.sum(axis=1), 3),
+        case.readings.task,
+        3,
+        case.readings.group,
+        ("a", "b"),
+        np.zeros(len(case.readings.y)),
     )
     collapsed = collapse(readings, case.trend, trend_prior(readings, case.trend))
     assert len(collapsed.design.x) < len(readings.y)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from brute import Case, central_gradient, hyperparameters, make_case
+from brute import Case, Floats, central_gradient, hyperparameters, make_case
 
 from surrogates.gp.solvers import SOLVERS, applicable_solvers, choose_solver
 
@@ -46,12 +46,13 @@ def test_every_gradient_is_that_of_central_differences(case: Case) -> None:
     θ = hyperparameters(case)
     mean, deviation = case.layout.prior
 
-    def penalised(at: np.ndarray) -> float:  # type: ignore[type-arg]
+    def penalised(at: Floats) -> float:
         return -case.log_likelihood(at) + 0.5 * float((((at - mean) / deviation) ** 2).sum())
 
     truth = central_gradient(penalised, θ)
     for name in solvers_of(case):
         gradient = case.objective(name)(θ, 1).gradient
+        assert gradient is not None
         np.testing.assert_allclose(gradient, truth, rtol=1e-6, atol=1e-6 * np.abs(truth).max(), err_msg=name)
 
 
@@ -68,6 +69,7 @@ def test_every_average_information_is_that_of_the_single_readings(case: Case) ->
     truth = 0.5 * V @ P @ V.T + np.diag(case.layout.prior[1] ** -2)
     for name in solvers_of(case):
         curvature = case.objective(name)(θ, 2).curvature
+        assert curvature is not None
         np.testing.assert_allclose(curvature, truth, rtol=1e-6, atol=1e-6 * np.abs(truth).max(), err_msg=name)
 
 
@@ -153,7 +155,9 @@ def test_two_tasks_without_correlation_are_two_models() -> None:
         from surrogates.gp.collapse import Readings
 
         keep = r.task == t
-        alone = Readings(r.x[keep], r.y[keep], np.zeros(int(keep.sum()), dtype=np.int64), 1, r.group[keep], r.groups, None)
+        alone = Readings(
+            r.x[keep], r.y[keep], np.zeros(int(keep.sum()), dtype=np.int64), 1, r.group[keep], r.groups, None
+        )
         single = make_case(tasks=1, n=30)
         from dataclasses import replace
 

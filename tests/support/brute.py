@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,17 +49,20 @@ class Case:
 
     def objective(self, solver: str) -> Objective:
         design = self.collapsed.design
-        return Objective(design, self.layout, SOLVERS[solver](design, (KERNELS[self.kernel],) * self.sharing.components))
+        return Objective(
+            design, self.layout, SOLVERS[solver](design, (KERNELS[self.kernel],) * self.sharing.components)
+        )
 
     def covariance(self, θ: Floats, x: Floats, task: Integers, z: Floats, other: Integers) -> Floats:
         """Prior covariance of f."""
         parts = self.layout.split(θ)
         mixing = self.sharing.mixing(parts.sharing)
         l = np.exp(parts.log_shapes)
-        return sum(
+        total: Floats = sum(
             (B[np.ix_(task, other)] * correlations(self.kernel, x, z, l[c]) for c, B in enumerate(mixing.matrix)),
             np.zeros((len(x), len(z))),
         )
+        return total
 
     def reading_covariance(self, θ: Floats) -> Floats:
         """Covariance of all single readings."""
@@ -130,10 +134,15 @@ def make_case(
         places = generator.uniform(-0.5, 0.5, (n // tasks, inputs))
         gauges = generator.integers(0, groups, len(places))
         size = len(places) if design == "shared" else max(4, 2 * len(places) // 3)
-        chosen = [np.arange(len(places)) if design == "shared" else generator.permutation(len(places))[:size] for _ in range(tasks)]
+        chosen = [
+            np.arange(len(places)) if design == "shared" else generator.permutation(len(places))[:size]
+            for _ in range(tasks)
+        ]
         x = np.concatenate([places[c] for c in chosen])
         task = np.repeat(np.arange(tasks), size)
-        group = np.concatenate([gauges[c] if design == "shared" else generator.integers(0, groups, size) for c in chosen])
+        group = np.concatenate(
+            [gauges[c] if design == "shared" else generator.integers(0, groups, size) for c in chosen]
+        )
     y = np.sin(5 * x.sum(axis=1)) + 0.3 * np.cos(4 * x[:, 0] + task) + task + 0.1 * generator.standard_normal(len(x))
     variance = None
     if known:
@@ -145,9 +154,16 @@ def make_case(
     structure: Sharing = Coregional(tasks, 2) if sharing == "icm" else Exchangeable(tasks, sharing == "two-kernels")
     size = structure.components * inputs
     shapes = ShapeParameters(
-        tuple(f"l{k}" for k in range(size)), np.full(size, math.log(0.6)), np.full(size, 1.2), [(-4.0, 3.0)] * size, True, structure.components
+        tuple(f"l{k}" for k in range(size)),
+        np.full(size, math.log(0.6)),
+        np.full(size, 1.2),
+        [(-4.0, 3.0)] * size,
+        True,
+        structure.components,
     )
-    layout = Layout(shapes, structure, collapsed.design.noise.names, (math.log(0.01), 3.0), (math.log(1e-6), math.log(4.0)))
+    layout = Layout(
+        shapes, structure, collapsed.design.noise.names, (math.log(0.01), 3.0), (math.log(1e-6), math.log(4.0))
+    )
     return Case(readings, basis, collapsed, structure, layout, kernel)
 
 
@@ -157,6 +173,6 @@ def hyperparameters(case: Case, seed: int = 1) -> Floats:
     return np.asarray(case.layout.prior[0] + 0.3 * generator.standard_normal(len(case.layout.names)))
 
 
-def central_gradient(function, θ: Floats, step: float = 1e-5) -> Floats:  # type: ignore[no-untyped-def]
+def central_gradient(function: Callable[[Floats], float], θ: Floats, step: float = 1e-5) -> Floats:
     """Central differences."""
     return np.array([(function(θ + e) - function(θ - e)) / (2 * step) for e in step * np.eye(len(θ))])

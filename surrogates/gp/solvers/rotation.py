@@ -42,12 +42,15 @@ class Rotation:
         mean = Y.mean(axis=0)
         data = (np.sqrt(T) * mean[:, None], (Y - mean).T)
         solutions = [
-            reml(S, self._h, y, self._prior, weight=w) for S, y, w in zip(covariances, data, (1.0, T - 1.0), strict=True)
+            reml(S, self._h, y, self._prior, weight=w)
+            for S, y, w in zip(covariances, data, (1.0, T - 1.0), strict=True)
         ]
         value = sum(solution.value for solution in solutions)
         if order == 0:
             return Result(value, None, None)
-        diagonals = [weigh(S, solution, weight=w) for S, solution, w in zip(covariances, solutions, (1.0, T - 1.0), strict=True)]
+        diagonals = [
+            weigh(S, solution, weight=w) for S, solution, w in zip(covariances, solutions, (1.0, T - 1.0), strict=True)
+        ]
         p_diagonal = np.tile((diagonals[0] + (T - 1) * diagonals[1]) / T, T)
         W = [mirror(S) for S in covariances]
         α = (solutions[0].alpha / np.sqrt(T) + solutions[1].alpha).T  # (T, N)

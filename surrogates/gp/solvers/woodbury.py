@@ -247,9 +247,9 @@ def _groups(design: Design, index: Integers) -> list[_Group]:
     members: dict[bytes, list[int]] = {}
     edges, pattern = design.bounds, design.noise.pattern
     for t in range(design.tasks):
-        rows = slice(int(edges[t]), int(edges[t + 1]))
-        if rows.stop > rows.start:
-            members.setdefault(index[rows].tobytes() + pattern[rows].tobytes(), []).append(t)
+        mine = slice(int(edges[t]), int(edges[t + 1]))
+        if mine.stop > mine.start:
+            members.setdefault(index[mine].tobytes() + pattern[mine].tobytes(), []).append(t)
     groups = []
     for tasks in members.values():
         first = slice(int(edges[tasks[0]]), int(edges[tasks[0] + 1]))
