@@ -236,5 +236,3 @@ def _check(
         raise DataError(f"design is {design!r}; choose 'own' or 'shared'")
     if min(grid) < 2:
         raise DataError(f"grid is {grid}; at least 2 places along x and y are wanted")
-
-
