@@ -4,6 +4,36 @@ if __name__ != "surrogates.datasets":
     raise ImportError("this folder is the package surrogates.datasets; write 'import surrogates.datasets'")
 
 from .engine import EngineProcess, engine_surfaces
+from .functions import (
+    FUNCTIONS,
+    borehole,
+    branin,
+    currin,
+    forrester,
+    hartmann3,
+    hartmann6,
+    nonlinear_sine,
+    park91a,
+    park91b,
+)
+from .multifidelity import MultiFidelityFunction
 from .study import Study
+from .synthetic import sine_tasks
 
-__all__ = ["EngineProcess", "Study", "engine_surfaces"]
+__all__ = [
+    "FUNCTIONS",
+    "EngineProcess",
+    "MultiFidelityFunction",
+    "Study",
+    "borehole",
+    "branin",
+    "currin",
+    "engine_surfaces",
+    "forrester",
+    "hartmann3",
+    "hartmann6",
+    "nonlinear_sine",
+    "park91a",
+    "park91b",
+    "sine_tasks",
+]

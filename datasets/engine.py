@@ -123,7 +123,15 @@ def engine_surfaces(
         within = float(height.var(["x", "y"]).mean())
         deviations = np.sqrt(np.asarray(noise_percent, dtype=np.float64) / 100 * within)
     observed = _observe(deck, process, rest, blocks, names, points, deviations, design, (places, noise))
-    parameters: dict[str, Any] = {"seed": seed, "design": design, "noise_sd_um": deviations.tolist(), **asdict(process)}
+    parameters: dict[str, Any] = {
+        "seed": seed,
+        "parts": parts,
+        "points": list(points),
+        "grid": list(grid),
+        "design": design,
+        "noise_sd_um": deviations.tolist(),
+        **asdict(process),
+    }
     return Study(observed, truth, parameters)
 
 
@@ -227,12 +235,12 @@ def _check(
 ) -> None:
     if parts < 1:
         raise DataError(f"parts is {parts}; at least one block is wanted")
-    if min(points) < 0 or sum(points) < 1:
+    if len(points) != 2 or min(points) < 0 or sum(points) < 1:
         raise DataError(f"points is {points}; (precise, cheap) counts >= 0 with at least one reading are wanted")
     for name, values in (("repeatability", repeatability), ("noise_percent", noise_percent)):
         if values is not None and not (len(values) == 2 and all(np.isfinite(v) and v >= 0 for v in values)):
             raise DataError(f"{name} is {values}; two numbers >= 0 (precise, cheap) are wanted")
     if design not in ("own", "shared"):
         raise DataError(f"design is {design!r}; choose 'own' or 'shared'")
-    if min(grid) < 2:
+    if len(grid) != 2 or min(grid) < 2:
         raise DataError(f"grid is {grid}; at least 2 places along x and y are wanted")
