@@ -118,12 +118,12 @@ def update_symmetric_in_place(S: Floats, F: Floats, *, scale: float) -> None:
 def mirror(S: Floats) -> Floats:
     """The full symmetric matrix (n, n) of which S stores the lower triangle."""
     full = S.copy()
-    np.copyto(full, S.T, where=_strictly_upper(len(S)))
+    np.copyto(full, S.T, where=strictly_upper(len(S)))
     return full
 
 
 @lru_cache(maxsize=8)
-def _strictly_upper(n: int) -> NDArray[np.bool_]:
+def strictly_upper(n: int) -> NDArray[np.bool_]:
     """A mask (n, n) that is true above the diagonal; kept, as small matrices are mirrored thousands of times."""
     mask = np.triu(np.ones((n, n), dtype=bool), 1)
     mask.setflags(write=False)

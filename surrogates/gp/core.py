@@ -14,7 +14,7 @@ from .collapse import Readings, trend_prior
 from .custom import CustomKernel
 from .fitting import Problem, Scaled, Settings, conditioner, make_problem
 from .laplace import Draws
-from .leave_one_out import Solved, leave_one_out
+from .leave_one_out import Solved, indispensable, leave_one_out
 from .niw import Hyper, NiwProcess, niw_alpha, niw_process
 from .objective import Layout
 from .process import Process, StationaryCorrelations
@@ -95,10 +95,11 @@ class Core:
             α, diagonal = niw_alpha(design, self.niw_precision, self.niw)
             return Solved(α, diagonal, rows.y, rows.D, design.noise.reading_variance(self.niw.log_noise))
         state, rows = self.problem.objective.state(θ)
-        gradient = self.problem.objective.solver.evaluate(state, order=1).gradient
-        assert gradient is not None
+        gradient = self.problem.objective.gradient(θ)
         variance = design.noise.reading_variance(self.layout.split(θ).log_noise)
-        return Solved(gradient.alpha, gradient.p_diagonal, rows.y, rows.D, variance)
+        # zero but for rounding, which a division would blow up
+        p_diagonal = np.where(indispensable(design), 0.0, gradient.p_diagonal)
+        return Solved(gradient.alpha, p_diagonal, rows.y, rows.D, variance)
 
     @property
     def niw_precision(self) -> float:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from surrogates.linalg import add_to_diagonal
+from surrogates.linalg import add_to_diagonal, strictly_upper
 
 from .kernels import Kernel, add_squared_distance
 
@@ -20,7 +20,8 @@ Integers = NDArray[np.int64]
 
 #: rows of a panel: 64 rows of 1,000 columns are half a megabyte, which the second-level cache holds
 PANEL = 64
-UPPER = np.triu(np.ones((PANEL, PANEL), dtype=bool), 1)
+#: up to so many rows there is one panel: the upper triangle then costs less than the calls that would leave it out
+ONE_PANEL = 192
 
 
 class Contraction(NamedTuple):
@@ -50,17 +51,20 @@ class Gram:
         n = len(x)
         self.ψ = [np.empty((n, n)) for _ in kernels]
         self.slope = [np.empty((n, n)) for _ in kernels]
-        self._scratch = np.empty(PANEL * n)
-        self._work = np.empty(PANEL * n)
+        rows = n if n <= ONE_PANEL else PANEL
+        self._scratch, self._work = np.empty(rows * n), np.empty(rows * n)
         self._starts = np.flatnonzero(np.diff(group, prepend=-1))  # first row of each group that is there
         self._present = group[self._starts]
         self._edges = self._panel_edges()
-        self._diagonal = np.arange(PANEL)
+        self._diagonal = np.arange(rows)
+        self._flat_pairs = (group[:, None] * groups + group[None, :]).ravel() if n <= ONE_PANEL else None
         self._lengthscales = np.ones((len(kernels), x.shape[1]))
 
     def _panel_edges(self) -> list[tuple[int, int]]:
         """Panels end where a group ends if groups are large, so that B's factor is one row."""
         n = len(self.x)
+        if n <= ONE_PANEL:
+            return [(0, n)] if n else []
         stops = [*self._starts[1:].tolist(), n] if n >= 16 * len(self._starts) else [n]
         edges, start = [], 0
         for stop in stops:
@@ -72,12 +76,14 @@ class Gram:
 
     def _factor(self, B: Floats, start: int, stop: int) -> Floats:
         """B[g_i, g_j] for rows of the panel and columns before its end: (1 or rows, stop)."""
+        if self._flat_pairs is not None:
+            return B.ravel().take(self._flat_pairs).reshape(stop, stop)
         one = self.group[start] == self.group[stop - 1]
         rows = B[self.group[start : start + 1]] if one else B[self.group[start:stop]]
         return np.asarray(rows[:, self.group[:stop]])
 
-    def correlate(self, lengthscales: Floats) -> None:
-        """Fill ψ_c and ψ̇_c.  lengthscales: (C, d)."""
+    def correlate(self, lengthscales: Floats, *, slopes: bool = True) -> None:
+        """Fill ψ_c and, where the gradient will need them, ψ̇_c.  lengthscales: (C, d)."""
         self._lengthscales = lengthscales
         for c, kernel in enumerate(self.kernels):
             z = self.x * (kernel.stretch / lengthscales[c])
@@ -95,7 +101,8 @@ class Gram:
                 a2[self._diagonal[: stop - start], self._diagonal[: stop - start] + start] = 0.0
                 kernel.fill(a2, slope, ψ)
                 ψ[...] = a2
-                self.slope[c][start:stop, :stop] = slope
+                if slopes:
+                    self.slope[c][start:stop, :stop] = slope
 
     def assemble(self, B: Floats, D: Floats, out: Floats) -> None:
         """Lower triangle of Σ = Σ_c B_c[g_i, g_j] ψ_c + diag(D) into `out`.  B: (C, T, T), D: (n,), out: (n, n)."""
@@ -196,7 +203,7 @@ def _expanded(z: Floats) -> tuple[Floats, Floats]:
 def complete_block(W: Floats, start: int, stop: int) -> None:
     """Mirror the lower triangle of one block on W's diagonal."""
     block = W[start:stop, start:stop]
-    np.copyto(block, block.T.copy(), where=UPPER[: stop - start, : stop - start])
+    np.copyto(block, block.T.copy(), where=strictly_upper(stop - start))
 
 
 def _one_hot(group: Integers, first: int, last: int) -> Floats:

@@ -53,7 +53,7 @@ class HierarchicalGP:
     rank : of "icm"
     noise : "auto" (known if the schema names a noise variable, else by fidelity), "fidelity", "task-fidelity", "known"
     solver : "auto", or one of "dense", "woodbury", "rotation", "kronecker"; all give the same answers
-    integrate : average over hyper-parameter draws; None: if there are at most 300 rows
+    integrate : average over hyper-parameter draws; None: if there are at most 250 rows
 
     Notes
     -----

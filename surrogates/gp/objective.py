@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .design import Design
 from .noise import Rows
 from .sharing import Sharing
-from .solvers._base import Curvature, Solver, State
+from .solvers._base import Curvature, Gradient, Solver, State
 
 Floats = NDArray[np.float64]
 
@@ -100,6 +100,7 @@ class Objective:
         self.design, self.layout, self.solver = design, layout, solver
         self.evaluations = 0
         self._mean, self._deviation = layout.prior
+        self._latest: tuple[bytes, Gradient] | None = None
 
     def state(self, θ: Floats) -> tuple[State, Rows]:
         """What the solver needs at θ, and the collapsed data."""
@@ -108,26 +109,36 @@ class Objective:
         shapes = np.exp(parts.log_shapes) if self.layout.shapes.logarithmic else parts.log_shapes
         return State(shapes, self.layout.sharing.mixing(parts.sharing), rows.D, rows.y - self.design.offset), rows
 
-    def log_likelihood(self, θ: Floats) -> float:
-        """ℓ(θ) of all readings, in the scaled units, without the prior."""
-        state, rows = self.state(θ)
-        return self.solver.evaluate(state, order=0).value + rows.constant
+    def log_prior(self, θ: Floats) -> float:
+        """Logarithm of the prior's density at θ, up to a constant."""
+        z = (θ - self._mean) / self._deviation
+        return -0.5 * float(z @ z)
+
+    def gradient(self, θ: Floats) -> Gradient:
+        """The solver's gradient at θ, with α and diag P; kept from the latest descent that ended there."""
+        key = θ.tobytes()
+        if self._latest is None or self._latest[0] != key:
+            state, _ = self.state(θ)
+            result = self.solver.evaluate(state, order=1).gradient
+            assert result is not None
+            self._latest = (key, result)
+        return self._latest[1]
 
     def __call__(self, θ: Floats, order: int) -> Value:
         """Objective at θ (p,): value (order 0), gradient (1), gradient and average information (2)."""
         self.evaluations += 1
         state, rows = self.state(θ)
         result = self.solver.evaluate(state, order=order)
-        z = (θ - self._mean) / self._deviation
-        value = -(result.value + rows.constant) + 0.5 * float(z @ z)
+        value = -(result.value + rows.constant) - self.log_prior(θ)
         if result.gradient is None:
             return Value(value, None, None)
+        self._latest = (θ.tobytes(), result.gradient)
         noise = self.layout.split(θ).log_noise
         α, p = result.gradient.alpha, result.gradient.p_diagonal
         slope = self.layout.join(
             result.gradient.shapes, result.gradient.mixing, self.design.noise.gradient(noise, rows, α, p)
         )
-        gradient = -slope + z / self._deviation
+        gradient = -slope + (θ - self._mean) / self._deviation**2
         if result.curvature is None:
             return Value(value, gradient, None)
         information = self._average_information(result.curvature, noise, rows, α)

@@ -62,7 +62,17 @@ def factor_trend(A: Floats) -> Floats:
     return np.tril(L)
 
 
-def reml(S: Floats, H: Floats, Y: Floats, prior_precision: Floats, *, weight: float = 1.0) -> Reml:
+class Whitened(NamedTuple):
+    """The likelihood and what its derivatives start from: H and Y times the inverse of Σ's factor."""
+
+    value: float
+    V: Floats  # (n, q)
+    Z: Floats  # (n, c)
+    L_A: Floats  # (q, q)
+    projected: Floats  # (q, c) L_A⁻¹V'Z
+
+
+def whiten(S: Floats, H: Floats, Y: Floats, prior_precision: Floats, *, weight: float = 1.0) -> Whitened:
     """Restricted likelihood; S (n, n) holds Σ's lower triangle and is overwritten with its Cholesky factor.
 
     Parameters
@@ -85,14 +95,24 @@ def reml(S: Floats, H: Floats, Y: Floats, prior_precision: Floats, *, weight: fl
     V, Z = whitened[:, :q], whitened[:, q:]
     L_A = factor_trend(V.T @ V + np.diag(prior_precision))
     projected = solve_lower(L_A, V.T @ Z)
-    β = solve_lower_transposed(L_A, projected)
-    half_G = solve_lower(L_A, V.T).T  # (n, q)
-    back = solve_lower_transposed(S, np.concatenate([Z - V @ β, half_G], axis=1))
-    α, G = back[:, : Y.shape[1]], back[:, Y.shape[1] :]
     quadratic = float((Z * Z).sum() - (projected * projected).sum())
     determinants = log_determinant(S) + log_determinant(L_A)
     value = -0.5 * quadratic - 0.5 * weight * determinants + weight * trend_constant(prior_precision, n)
-    return Reml(value, α, G, β)
+    return Whitened(value, V, Z, L_A, projected)
+
+
+def reml(S: Floats, H: Floats, Y: Floats, prior_precision: Floats, *, weight: float = 1.0) -> Reml:
+    """`whiten`, and the solution of the normal equations."""
+    return solve_whitened(S, whiten(S, H, Y, prior_precision, weight=weight))
+
+
+def solve_whitened(S: Floats, whitened: Whitened) -> Reml:
+    """Solution of the normal equations; S holds the factor that `whiten` left."""
+    value, V, Z, L_A, projected = whitened
+    β = solve_lower_transposed(L_A, projected)
+    half_G = solve_lower(L_A, V.T).T  # (n, q)
+    back = solve_lower_transposed(S, np.concatenate([Z - V @ β, half_G], axis=1))
+    return Reml(value, back[:, : Z.shape[1]], back[:, Z.shape[1] :], β)
 
 
 def weigh(S: Floats, solution: Reml, *, weight: float = 1.0) -> Floats:

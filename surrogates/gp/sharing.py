@@ -91,9 +91,11 @@ class Exchangeable:
         return Mixing(self._expand(pair), self._expand(slopes), pair, slopes)
 
     def _expand(self, pair: Floats) -> Floats:
-        return pair[..., 0, None, None] * np.ones((self.tasks, self.tasks)) + pair[..., 1, None, None] * np.eye(
-            self.tasks
-        )
+        """(..., 2) -> (..., T, T)."""
+        T = self.tasks
+        flat = np.repeat(pair[..., :1], T * T, axis=-1)
+        flat[..., :: T + 1] += pair[..., 1:]
+        return flat.reshape(*pair.shape[:-1], T, T)
 
 
 @dataclass(frozen=True)

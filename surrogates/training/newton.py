@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from surrogates.errors import NumericalError
 
 Floats = NDArray[np.float64]
+#: what L-BFGS-B, which knows no exceptions, sees where an objective isn't defined
+_UNDEFINED = 1e25
 
 
 class Outcome(enum.Enum):
@@ -49,7 +51,8 @@ class Minimum:
     """Where a minimisation ended.
 
     x : (p,); value : there; gradient : (p,) there; curvature : (p, p) there, or None
-    trace : value after every accepted step; decrement : the last predicted gain
+    trace : value after every accepted step
+    correction : (p, p) what makes the curvature agree with the gradients seen, or None
     """
 
     x: Floats
@@ -59,6 +62,7 @@ class Minimum:
     outcome: Outcome
     evaluations: int
     trace: tuple[float, ...]
+    correction: Floats | None = None
 
 
 class _Point(NamedTuple):
@@ -69,7 +73,13 @@ class _Point(NamedTuple):
 
 
 def newton(
-    objective: Objective, start: Floats, bounds: Floats, *, tolerance: float = 1e-4, max_evaluations: int = 60
+    objective: Objective,
+    start: Floats,
+    bounds: Floats,
+    *,
+    correction: Floats | None = None,
+    tolerance: float = 1e-4,
+    max_evaluations: int = 60,
 ) -> Minimum:
     """Damped Newton descent inside a box (Levenberg's damping, active bounds, steps of at most 1.5).
 
@@ -83,6 +93,7 @@ def newton(
     objective : see `Objective`; may raise NumericalError where it isn't defined
     start : (p,)
     bounds : (p, 2)
+    correction : (p, p) of the curvature to start with, such as a similar objective's; None: zero
     tolerance : predicted gain to stop at, in the objective's units
     max_evaluations : at most so many calls
 
@@ -93,7 +104,7 @@ def newton(
     """
     here = _evaluate(objective, np.clip(start, bounds[:, 0], bounds[:, 1]))
     trace, λ, evaluations = [here.value], 1e-3, 1
-    correction = np.zeros_like(here.curvature)
+    correction = np.zeros_like(here.curvature) if correction is None else correction
     outcome = Outcome.STEP_LIMIT
     while evaluations < max_evaluations:
         free = _free(here.x, here.gradient, bounds)
@@ -117,7 +128,7 @@ def newton(
             trace.append(here.value)
         else:
             λ = max(5 * λ, 1e-2)
-    return Minimum(here.x, here.value, here.gradient, here.curvature, outcome, evaluations, tuple(trace))
+    return Minimum(here.x, here.value, here.gradient, here.curvature, outcome, evaluations, tuple(trace), correction)
 
 
 def lbfgs(
@@ -129,6 +140,8 @@ def lbfgs(
     ----------
     objective, start, bounds, max_evaluations : as in `newton`
     tolerance : relative reduction of the objective to stop at
+
+    Where the objective isn't defined at the start, it stalls there with an infinite value.
     """
     trace: list[float] = []
 
@@ -136,7 +149,7 @@ def lbfgs(
         try:
             point = objective(x, 1)
         except NumericalError:
-            return 1e25, np.zeros_like(x)
+            return _UNDEFINED, np.zeros_like(x)
         assert point.gradient is not None
         trace.append(min(point.value, trace[-1] if trace else np.inf))
         return point.value, point.gradient
@@ -150,7 +163,10 @@ def lbfgs(
         options={"maxcor": 12, "ftol": tolerance, "gtol": 1e-6, "maxfun": max_evaluations, "maxiter": max_evaluations},
     )
     outcome = {0: Outcome.CONVERGED, 1: Outcome.STEP_LIMIT}.get(int(result.status), Outcome.STALLED)
-    return Minimum(result.x, float(result.fun), result.jac, None, outcome, int(result.nfev), tuple(trace))
+    value = float(result.fun)
+    if value == _UNDEFINED:  # its zero gradient looks like a minimum
+        value, outcome = np.inf, Outcome.STALLED
+    return Minimum(result.x, value, result.jac, None, outcome, int(result.nfev), tuple(trace))
 
 
 def _evaluate(objective: Objective, x: Floats) -> _Point:

@@ -53,6 +53,11 @@ class Case:
             design, self.layout, SOLVERS[solver](design, (KERNELS[self.kernel],) * self.sharing.components)
         )
 
+    def likelihood_by(self, solver: str, θ: Floats) -> float:
+        """The library's restricted log-likelihood, without the prior."""
+        objective = self.objective(solver)
+        return -objective(θ, 0).value - objective.log_prior(θ)
+
     def covariance(self, θ: Floats, x: Floats, task: Integers, z: Floats, other: Integers) -> Floats:
         """Prior covariance of f."""
         parts = self.layout.split(θ)

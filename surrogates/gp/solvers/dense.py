@@ -13,7 +13,7 @@ from surrogates.linalg import multiply_symmetric, solve_factored, try_cholesky_i
 from ..design import Design
 from ..gram import Gram
 from ..kernels import Kernel
-from ..reml import NotPositiveDefinite, reml, weigh
+from ..reml import NotPositiveDefinite, solve_whitened, weigh, whiten
 from ..sharing import Mixing
 from ._base import Curvature, Gradient, Result, State
 
@@ -34,11 +34,12 @@ class Dense:
 
     def evaluate(self, state: State, *, order: int) -> Result:
         design, gram, S = self._design, self._gram, self._S
-        gram.correlate(state.shapes)
+        gram.correlate(state.shapes, slopes=order > 0)
         gram.assemble(state.mixing.matrix, state.D, S)
-        solution = reml(S, design.H, state.y[:, None], design.prior_precision.ravel())
+        whitened = whiten(S, design.H, state.y[:, None], design.prior_precision.ravel())
         if order == 0:
-            return Result(solution.value, None, None)
+            return Result(whitened.value, None, None)
+        solution = solve_whitened(S, whitened)
         p_diagonal = weigh(S, solution)
         α = solution.alpha[:, 0]
         contraction = gram.contract(state.mixing.matrix, S, α if order > 1 else None)
@@ -54,7 +55,7 @@ class Dense:
 
     def inverse(self, state: State) -> Callable[[Floats], Floats]:
         S = np.zeros_like(self._S)
-        self._gram.correlate(state.shapes)
+        self._gram.correlate(state.shapes, slopes=False)
         self._gram.assemble(state.mixing.matrix, state.D, S)
         if not try_cholesky_in_place(S):
             raise NotPositiveDefinite("the covariance matrix is not positive definite at the fitted parameters")
