@@ -34,6 +34,7 @@ def field(
     ax: Axes | None = None,
     observed: xr.Dataset | xr.DataArray | None = None,
     centre: float | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> Axes:
     """A two-dimensional field as coloured cells around its points.
 
@@ -45,6 +46,7 @@ def field(
     observed : has `x` and `y` as variables or coordinates; a dot is drawn at each place. Of a DataArray only those
         places where it isn't NaN
     centre : value that a diverging colour map has in its middle (zero, for a difference); None: a sequential map
+    limits : values at the ends of a sequential map, to compare fields; None: those of `values`
 
     Raises
     ------
@@ -65,11 +67,14 @@ def field(
     across, up = across.sortby(across), up.sortby(up)
     ordered = values.transpose(up.dims[0], across.dims[0]).sortby([values[x], values[y]])
     ax = _axes(ax)
-    limits: dict[str, Any] = {"cmap": "cividis"}
+    low, high = limits if limits is not None else (None, None)
     if centre is not None:
         reach = float(np.nanmax(np.abs(values.values - centre), initial=0.0))
-        limits = {"cmap": "RdBu_r", "vmin": centre - reach, "vmax": centre + reach}
-    mesh = ax.pcolormesh(_edges(across.values), _edges(up.values), ordered.values, shading="flat", **limits)
+        low, high = centre - reach, centre + reach
+    colours = "cividis" if centre is None else "RdBu_r"
+    mesh = ax.pcolormesh(
+        _edges(across.values), _edges(up.values), ordered.values, shading="flat", cmap=colours, vmin=low, vmax=high
+    )
     ax.figure.colorbar(mesh, ax=ax, label=_label(values))
     if observed is not None:
         horizontal, vertical = _columns(observed, x, y)

@@ -68,7 +68,8 @@ class FitReport:
             lines.append(f"  {title}")
             width = max(map(len, estimates), default=0)
             lines += [f"    {name:<{width}}  {estimate}" for name, estimate in estimates.items()]
-        lines.append("  leave-one-out: " + ", ".join(f"{name} {value:.4g}" for name, value in self.loo.items()))
+        scores = ", ".join(f"{name} {value:.4g}" for name, value in self.loo.items())
+        lines.append(f"  leave-one-out: {scores or 'no reading can be predicted from the others'}")
         lines += [f"  warning: {warning}" for warning in self.warnings] or ["  no warnings"]
         return "\n".join(lines)
 

@@ -25,8 +25,8 @@ class InputScaling:
     def fit(x: Floats) -> InputScaling:
         """Scaling of the box that holds x.  x: (n, d)."""
         low, high = x.min(axis=0), x.max(axis=0)
-        # halves first: the sum or difference of two numbers near the largest float would overflow
         width = high - low
+        # halves first: the sum of two numbers near the largest float would overflow
         return InputScaling(0.5 * low + 0.5 * high, np.where(width > 0, width, 1.0))
 
     def __call__(self, x: Floats) -> Floats:
@@ -71,7 +71,9 @@ class TargetScaling:
         if spread_residual > max(floor, 1e-8 * spread_within):
             return TargetScaling(centre, float(spread_residual))
         between = float(np.ptp(means)) if len(codes) > 1 else 0.0
-        for spread in (1e-3 * spread_within, between):
+        # a trend that takes up all freedom leaves no residual, which doesn't make it a perfect one
+        share = 1e-3 if freedom_residual else 1.0
+        for spread in (share * spread_within, between):
             if spread > floor:
                 return TargetScaling(centre, float(spread))
         magnitude = float(np.abs(y).max())

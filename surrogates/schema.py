@@ -76,7 +76,7 @@ class Schema:
 
     Parameters
     ----------
-    inputs : names of the input variables (or one name)
+    inputs : names of the input variables, or one name; kept as a tuple
     target : name of the observed variable; NaN there means "not observed"
     task : name of the variable that tells which task a reading belongs to; None for a single task
     fidelity : name of the variable that tells which instrument or code made it; None for a single one
@@ -92,7 +92,7 @@ class Schema:
     ('x', 'y')
     """
 
-    inputs: tuple[str, ...]
+    inputs: Sequence[str]
     target: str
     task: str | None = None
     fidelity: str | None = None
@@ -216,8 +216,9 @@ class Schema:
             raise DataError(f"known noise {name!r} has negative entries (smallest {noise.min():g}); it must be >= 0")
         wanted = units[self.target]
         if self.noise_is == "std":
-            return convert(noise, name, found=_units_of(dataset[name]), wanted=wanted) ** 2
-        return convert(noise, name, found=_units_of(dataset[name]), wanted=None if wanted is None else f"({wanted})**2")
+            return convert(noise, name, found=_units_of(dataset[name]), wanted=wanted, differences=True) ** 2
+        squared = None if wanted is None else f"({wanted})**2"
+        return convert(noise, name, found=_units_of(dataset[name]), wanted=squared, differences=True)
 
 
 def as_dataset(
@@ -349,7 +350,13 @@ def _codes(
     missing = pd.isna(everything[keep])
     if missing.any():
         raise DataError(f"variable {name!r} has {int(missing.sum())} missing labels; every reading needs one")
-    found, position = np.unique(everything[keep], return_inverse=True)
+    try:
+        found, position = np.unique(everything[keep], return_inverse=True)
+    except TypeError as error:
+        kinds = sorted({type(label).__name__ for label in everything[keep]})
+        raise DataError(
+            f"variable {name!r} has labels that can't be sorted, of types {', '.join(kinds)}; give all the same type"
+        ) from error
     labels: list[Label] = [label.item() if isinstance(label, np.generic) else label for label in found]
     dropped = everything[~keep]
     empty = [label for label in np.unique(dropped[~pd.isna(dropped)]).tolist() if label not in labels]

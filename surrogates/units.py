@@ -11,7 +11,9 @@ from surrogates.errors import UnitsError
 Units = str | None
 
 
-def convert(values: NDArray[np.float64], name: str, *, found: Units, wanted: Units) -> NDArray[np.float64]:
+def convert(
+    values: NDArray[np.float64], name: str, *, found: Units, wanted: Units, differences: bool = False
+) -> NDArray[np.float64]:
     """Values of variable `name` expressed in `wanted` units.
 
     Equal units pass unchanged and need nothing. Different ones are converted by pint.
@@ -21,6 +23,8 @@ def convert(values: NDArray[np.float64], name: str, *, found: Units, wanted: Uni
     values : array of any shape
     name : the variable, for messages
     found, wanted : units as text, or None for a variable without units
+    differences : the values are differences or spreads, for which scales with different zeros (K and degC) differ by
+        their degrees alone
 
     Raises
     ------
@@ -32,6 +36,8 @@ def convert(values: NDArray[np.float64], name: str, *, found: Units, wanted: Uni
     --------
     >>> convert(np.array([1.5]), "x", found="m", wanted="mm")
     array([1500.])
+    >>> convert(np.array([1.5]), "std", found="K", wanted="degC", differences=True)
+    array([1.5])
     """
     if found == wanted:
         return values
@@ -52,11 +58,14 @@ def convert(values: NDArray[np.float64], name: str, *, found: Units, wanted: Uni
             f"variable {name!r} is in {found!r}, wanted {wanted!r}; convert it before the call, "
             f'or install pint to have it converted: pip install "multitask-surrogates[units]"'
         ) from None
-    registry = pint.get_application_registry()  # type: ignore[no-untyped-call]
+    quantity = pint.get_application_registry().Quantity  # type: ignore[no-untyped-call]
     try:
-        quantity = registry.Quantity(values, found)
-        converted = quantity.to(wanted).magnitude
-    except (pint.errors.PintError, AttributeError, ValueError, TypeError) as error:
+        if differences:
+            scale = (quantity(1.0, wanted) - quantity(0.0, wanted)).units
+            converted = (quantity(values, found) - quantity(0.0, found)).to(scale).magnitude
+        else:
+            converted = quantity(values, found).to(wanted).magnitude
+    except Exception as error:  # pint's parser lets AssertionError, TokenError and others through
         raise UnitsError(
             f"variable {name!r} is in {found!r}, which can't be converted to {wanted!r} ({error}); "
             f"correct attrs['units'] or convert it before the call"

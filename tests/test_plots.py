@@ -126,6 +126,11 @@ def test_mean_and_uncertainty_stand_side_by_side(grid: xr.Dataset) -> None:
     assert mesh(second)
 
 
+def test_fields_can_have_the_same_limits(grid: xr.Dataset) -> None:
+    drawn = mesh(plots.field(grid["mean"].sel(part="a"), x="x", y="y", limits=(-3.0, 5.0)))
+    assert drawn.get_clim() == (-3.0, 5.0)
+
+
 def test_a_field_says_what_is_wrong(grid: xr.Dataset) -> None:
     one = grid["mean"].isel(part=0)
     cases: dict[str, tuple[xr.DataArray, str, str]] = {

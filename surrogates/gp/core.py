@@ -16,6 +16,7 @@ from .fitting import Problem, Scaled, Settings, conditioner, make_problem
 from .laplace import Draws
 from .leave_one_out import Solved, indispensable, leave_one_out
 from .niw import Hyper, NiwProcess, niw_alpha, niw_process
+from .noise import KnownNoise
 from .objective import Layout
 from .process import Process, StationaryCorrelations
 
@@ -59,11 +60,18 @@ class Core:
         return np.ones(1) if self.niw is not None else self.draws.weights
 
     def noise_variances(self) -> Floats:
-        """(F,) variances of the noise groups, or (1,) the nugget of known noise: the mean over the draws."""
-        if self.niw is not None:
-            return np.exp(self.niw.log_noise)
-        noise = np.stack([self.layout.split(θ).log_noise for θ in self.draws.parameters])
-        return np.asarray(self.draws.weights @ np.exp(noise))
+        """(F,) variances of the noise groups, where they are learnt: the mean over the draws."""
+        return np.asarray(self.weights @ np.exp(np.stack([self._log_noise(k) for k in range(len(self.weights))])))
+
+    def nuggets(self) -> Floats:
+        """(k,) variance of f that each posterior's kernel doesn't resolve; 0 where the noise is learnt, which holds it."""
+        noise = self.problem.collapsed.design.noise
+        if not isinstance(noise, KnownNoise):
+            return np.zeros(len(self.weights))
+        return np.array([noise.nugget(self._log_noise(k)) for k in range(len(self.weights))])
+
+    def _log_noise(self, draw: int) -> Floats:
+        return self.niw.log_noise if self.niw is not None else self.layout.split(self.draws.parameters[draw]).log_noise
 
     def leave_one_out(self) -> Moments:
         """Mean and variance of every scaled reading given the others, hyper-parameters kept."""
@@ -94,7 +102,7 @@ class Core:
             rows = design.noise.rows(self.niw.log_noise)
             α, diagonal = niw_alpha(design, self.niw_precision, self.niw)
             return Solved(α, diagonal, rows.y, rows.D, design.noise.reading_variance(self.niw.log_noise))
-        state, rows = self.problem.objective.state(θ)
+        _, rows = self.problem.objective.state(θ)
         gradient = self.problem.objective.gradient(θ)
         variance = design.noise.reading_variance(self.layout.split(θ).log_noise)
         # zero but for rounding, which a division would blow up

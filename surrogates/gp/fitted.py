@@ -21,7 +21,7 @@ from surrogates.schema import Points, Schema, Vocabulary, as_labelled
 from .collapse import Readings
 from .core import Core
 from .fitting import make_readings
-from .noise import KnownNoise
+from .process import distinct_places
 from .sharing import Coregional
 from .storage import KIND, pack, unpack
 
@@ -98,7 +98,10 @@ class FittedHierarchicalGP:
         x, task = self.core.scaled.inputs(points.x), points.task
         parts = [process.covariance(x, task) for process in self.core.processes]
         means = [process.moments(x, task).mean for process in self.core.processes]
-        covariance = self.core.scaled.target.variance(mix_covariances(parts, means, self.core.weights))
+        mixed = mix_covariances(parts, means, self.core.weights)
+        _, place = distinct_places(points.x, points.task)
+        mixed += float(self.core.weights @ self.core.nuggets()) * (place[:, None] == place)
+        covariance = self.core.scaled.target.variance(mixed)
         units = self.vocabulary.units[self.schema.target]
         attrs = {"long_name": f"covariance of {self.schema.target}", **({"units": f"({units})**2"} if units else {})}
         return xr.DataArray(covariance, dims=("place", "place_2"), attrs=attrs)
@@ -119,10 +122,14 @@ class FittedHierarchicalGP:
         generator = np.random.default_rng(seed)
         chosen = generator.choice(len(self.core.weights), n, p=self.core.weights)
         x, task = self.core.scaled.inputs(points.x), points.task
-        draws = np.empty((n, len(x)))
+        draws, nuggets = np.empty((n, len(x))), self.core.nuggets()
+        _, place = distinct_places(points.x, points.task)
         for k in np.unique(chosen):
             mine = chosen == k
             draws[mine] = self.core.processes[k].sample(x, task, int(mine.sum()), generator)
+            if nuggets[k] > 0:
+                unresolved = generator.standard_normal((int(mine.sum()), len(x)))
+                draws[mine] += np.sqrt(nuggets[k]) * unresolved[:, place]
         return points.label(self.core.scaled.target.mean(draws), self._attrs("draw"), leading=("draw",))
 
     def gradient(self, at: xr.Dataset | pd.DataFrame) -> xr.Dataset:
@@ -136,11 +143,12 @@ class FittedHierarchicalGP:
         x = self.core.scaled.inputs(points.x)
         target, width = self.core.scaled.target, self.core.scaled.inputs.width
         d_mean, d_std = np.empty(x.shape), np.empty(x.shape)
+        nugget = float(self.core.weights @ self.core.nuggets())
         for rows in self._chunks(len(x)):
             moments = [process.moments(x[rows], points.task[rows]) for process in self.core.processes]
             slopes = [process.slopes(x[rows], points.task[rows]) for process in self.core.processes]
             mixed = mix_slopes(slopes, moments, self.core.weights)
-            std = np.sqrt(mix(moments, self.core.weights).variance)
+            std = np.sqrt(mix(moments, self.core.weights).variance + nugget)
             d_mean[rows] = mixed.mean
             halves = 2 * std[:, None]
             d_std[rows] = np.divide(mixed.variance, halves, out=np.full(mixed.variance.shape, np.nan), where=halves > 0)
@@ -180,6 +188,9 @@ class FittedHierarchicalGP:
         }
         if self.schema.task is not None:
             coords[self.schema.task] = ("reading", np.array(self.vocabulary.tasks)[readings.task])
+        if self.schema.fidelity is not None:
+            levels = np.array(self.vocabulary.fidelities)
+            coords[self.schema.fidelity] = ("reading", levels[readings.group % len(levels)])
         return xr.Dataset(data, coords=coords)
 
     def task_correlation(self) -> xr.DataArray:
@@ -289,9 +300,7 @@ class FittedHierarchicalGP:
             x, task = self.core.scaled.inputs(points.x[rows]), points.task[rows]
             mixed = mix([process.moments(x, task) for process in self.core.processes], self.core.weights)
             mean[rows], variance[rows] = mixed
-        if isinstance(self.core.problem.collapsed.design.noise, KnownNoise):
-            variance += self.core.noise_variances()[0]
-        return Moments(mean, variance)
+        return Moments(mean, variance + float(self.core.weights @ self.core.nuggets()))
 
     def _noise_std(self, points: Points) -> xr.DataArray:
         """Standard deviation of a reading given f."""

@@ -274,11 +274,10 @@ def _start_on_subsets(
     On the third, where it is cheap, the exact curvature is taken by differences. What it is more than the average
     information stays nearly the same per reading; known from the start, it makes the last climb quadratic.
     """
-    generator = np.random.default_rng(seed)
     sizes = (max(100, rows // 8), *((rows // 3,) if rows > LARGE else ()), rows)
     evaluations = 0
     for size, following in itertools.pairwise(sizes):
-        subset = _subset(scaled, size / rows, generator)
+        subset = _subset(scaled, size / rows, seed)
         problem = make_problem(replace(scaled, prior=trend_prior(subset, scaled.trend)), settings, subset)
         rough = _rough(problem.objective, starts, lambda value: None)
         best = _descend(problem.objective, rough, lambda value: None, tolerance=TOLERANCE)
@@ -290,15 +289,19 @@ def _start_on_subsets(
     return starts[0], evaluations
 
 
-def _subset(scaled: Scaled, share: float, generator: np.random.Generator) -> Readings:
-    """A random share of each task's readings, but no fewer than its trend needs."""
+def _subset(scaled: Scaled, share: float, seed: int) -> Readings:
+    """A random share of each task's readings, but no fewer than its trend needs.
+
+    Chosen by the readings' ranks within their task, so that the order of rows and the names of tasks don't matter.
+    """
     readings = scaled.readings
     keep = np.zeros(len(readings.y), dtype=bool)
     minimum = scaled.trend.columns(readings.x[:1]).shape[1] + 2
     for t in range(readings.tasks):
         mine = np.flatnonzero(readings.task == t)
+        mine = mine[np.lexsort((*readings.x[mine].T, readings.y[mine]))]
         size = min(len(mine), max(minimum, math.ceil(share * len(mine))))
-        keep[generator.choice(mine, size, replace=False)] = True
+        keep[np.random.default_rng(seed).choice(mine, size, replace=False)] = True
     return readings.of_tasks(keep)
 
 

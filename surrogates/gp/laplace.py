@@ -81,6 +81,31 @@ def laplace_draws(
     keep : at most so many draws are returned, chosen by systematic resampling
     seed : of the quasi-random sequences
     """
+    # an order of the coordinates that doesn't depend on how tasks, inputs or fidelities are numbered
+    order = np.argsort(mode * np.sqrt(np.diagonal(curvature)), kind="stable")
+    back = np.argsort(order)
+    draws = _draws(
+        lambda θ: objective(θ[back]),
+        mode[order],
+        curvature[np.ix_(order, order)],
+        bounds[order],
+        count=count,
+        keep=keep,
+        seed=seed,
+    )
+    return draws._replace(parameters=draws.parameters[:, back])
+
+
+def _draws(
+    objective: Callable[[Floats], float],
+    mode: Floats,
+    curvature: Floats,
+    bounds: Floats,
+    *,
+    count: int,
+    keep: int,
+    seed: int,
+) -> Draws:
     first = _Proposal(mode, _lower(curvature) / 1.2, count // 3)
     points = np.concatenate([mode[None], first.draw(seed)])
     values = _values(objective, points, bounds)

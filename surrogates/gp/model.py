@@ -51,7 +51,9 @@ class HierarchicalGP:
     sharing : "common" (default) as above; "two-kernels", where μ0 and r_τ have their own length-scales; "icm", an
         intrinsic coregionalisation of `rank`; "niw", the paper's plug-in normal-inverse-Wishart hierarchy, a baseline
     rank : of "icm"
-    noise : "auto" (known if the schema names a noise variable, else by fidelity), "fidelity", "task-fidelity", "known"
+    noise : "auto" (known if the schema names a noise variable, else by fidelity), "fidelity", "task-fidelity", or "known".
+        To known noise a nugget is learnt, for detail that the kernel can't resolve; unless all readings are exact: they
+        are interpolated, with 1e-10 of the residual variance on the diagonal (``report.jitter``)
     solver : "auto", or one of "dense", "woodbury", "rotation", "kronecker"; all give the same answers
     integrate : average over hyper-parameter draws; None: if there are at most 250 rows
 

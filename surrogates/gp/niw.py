@@ -26,7 +26,7 @@ from surrogates.posterior import Moments, Slopes
 
 from .design import Design
 from .noise import LearntNoise
-from .process import Correlations
+from .process import Correlations, distinct_places
 from .reml import reml
 from .solvers.woodbury import union_of_places
 from .trends import Trend
@@ -94,8 +94,10 @@ class NiwProcess:
 
     def sample(self, x: Floats, task: Integers, count: int, generator: np.random.Generator) -> Floats:
         """Joint draws (count, m)."""
-        L = cholesky(self.covariance(x, task), name="posterior covariance of the places to sample at").L
-        return np.asarray(self.moments(x, task).mean + generator.standard_normal((count, len(x))) @ L.T)
+        first, place = distinct_places(x, task)
+        L = cholesky(self.covariance(x[first], task[first]), name="posterior covariance of the places to sample at").L
+        draws = self.moments(x[first], task[first]).mean + generator.standard_normal((count, len(first))) @ L.T
+        return np.asarray(draws[:, place])
 
     def _projected(self, x: Floats) -> tuple[Floats, Floats]:
         """k* = κ(Z, x) and κ⁻¹k*: (N, m) each."""

@@ -101,11 +101,16 @@ class LearntNoise:
         return np.exp(φ)[self.group]
 
 
+#: variance of readings that are all known to be exact, relative to the target's residual variance
+EXACT = 1e-10
+
+
 @dataclass(frozen=True)
 class KnownNoise:
     """Given variances of the readings, plus one learnt nugget η² = e^φ per place.
 
-    The nugget is what the kernel can't resolve: without it, unresolved detail is forced into the length-scales.
+    The nugget is what the kernel can't resolve: without it, unresolved detail is forced into the length-scales. Where all
+    readings are exact, as a deterministic code's are, there is none, and the model interpolates.
     """
 
     mean: Floats  # (n,) precision-weighted mean of the row's readings
@@ -113,26 +118,35 @@ class KnownNoise:
     constant: float
     readings: Floats  # (N,) known variance of every reading
 
+    @cached_property
+    def is_exact(self) -> bool:
+        """Whether no reading has noise."""
+        return not self.readings.any()
+
     @property
     def names(self) -> tuple[str, ...]:
-        return ("log nugget",)
+        return () if self.is_exact else ("log nugget",)
 
     @property
     def pattern(self) -> Floats:
         """(n, 1): rows with equal entries have equal noise at all parameters."""
         return self.variance[:, None]
 
+    def nugget(self, φ: Floats) -> float:
+        """η²: variance of the function that its kernel doesn't resolve."""
+        return 0.0 if self.is_exact else float(np.exp(φ[0]))
+
     def rows(self, φ: Floats) -> Rows:
         """Collapsed data at φ (1,)."""
-        return Rows(self.mean, self.variance + np.exp(φ[0]), self.constant)
+        return Rows(self.mean, self.variance + (EXACT if self.is_exact else self.nugget(φ)), self.constant)
 
     def gradient(self, φ: Floats, rows: Rows, α: Floats, p_diagonal: Floats) -> Floats:
         """∂ℓ/∂φ = ½ η² Σ_i (α_i² - P_ii)."""
-        return np.array([0.5 * np.exp(φ[0]) * float((α**2 - p_diagonal).sum())])
+        return 0.5 * np.exp(φ) * float((α**2 - p_diagonal).sum())
 
     def directions(self, φ: Floats, rows: Rows, α: Floats) -> tuple[Floats, Floats]:
         """∂Σ/∂φ α (1, n); the collapse hides nothing."""
-        return np.exp(φ[0]) * α[None, :], np.zeros((1, 1))
+        return np.exp(φ)[:, None] * α, np.zeros((len(φ), len(φ)))
 
     def reading_variance(self, φ: Floats) -> Floats:
         """(N,) noise variance of every reading."""

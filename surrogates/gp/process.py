@@ -119,8 +119,10 @@ class Conditioned:
         """
         design, n = self.design, len(self.design.x)
         both, tasks = np.concatenate([design.x, x]), np.concatenate([design.task, task])
-        L = cholesky(self._prior_covariance(both, tasks), name="prior covariance of the places to sample at").L
-        g = L @ generator.standard_normal((len(both), count))
+        first, place = distinct_places(both, tasks)  # a place met twice would make the covariance singular
+        prior = self._prior_covariance(both[first], tasks[first])
+        L = cholesky(prior, name="prior covariance of the places to sample at").L
+        g = (L @ generator.standard_normal((len(first), count)))[place]
         e = np.sqrt(self.state.D)[:, None] * generator.standard_normal((n, count))
         deviation = solve_lower_transposed(self.L_A, generator.standard_normal((len(self.L_A), count)))
         β = self.beta.ravel()[:, None] + deviation  # (q, count)
@@ -163,6 +165,13 @@ class Conditioned:
             u[t] = -(design.basis[rows].T @ SK[rows])
         u[task, :, np.arange(len(x))] += self.trend.columns(x)
         return u.reshape(design.tasks * p, len(x))
+
+
+def distinct_places(x: Floats, task: Integers) -> tuple[Integers, Integers]:
+    """A row of each distinct (task, place), and which of them each row is.  x: (n, d), task: (n,)  ->  (k,), (n,)."""
+    keys = np.concatenate([task[:, None], x], axis=1)
+    _, first, place = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    return first, place.reshape(-1)
 
 
 def condition(

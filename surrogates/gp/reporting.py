@@ -15,6 +15,7 @@ from surrogates.schema import Table
 from .core import Core
 from .custom import CustomKernel
 from .fitting import Posterior
+from .noise import EXACT, KnownNoise
 from .sharing import Coregional
 
 Floats = NDArray[np.float64]
@@ -41,13 +42,20 @@ def make_report(table: Table, core: Core, posterior: Posterior, seconds: float) 
         seconds=seconds,
         log_evidence=posterior.log_likelihood,
         trace=minimum.trace if core.niw is None else core.niw.trace,
-        jitter=0.0,
+        jitter=_jitter(core),
         draws=len(core.weights),
         effective_draws=posterior.draws.effective if core.niw is None else 1.0,
         sections={title: group for title, group in sections.items() if group},
         loo=_scores(core),
         warnings=(*table.notes, *_warnings(table, core, posterior)),
     )
+
+
+def _jitter(core: Core) -> float:
+    """What was added to the variances of exact readings, in the target's squared units."""
+    noise = core.problem.objective.design.noise
+    exact = isinstance(noise, KnownNoise) and noise.is_exact
+    return core.scaled.target.spread**2 * EXACT if exact else 0.0
 
 
 def _outcome(core: Core, posterior: Posterior) -> str:
@@ -73,6 +81,7 @@ def _noise(table: Table, core: Core) -> dict[str, Estimate]:
         log_noise = np.stack([core.layout.split(θ).log_noise for θ in core.draws.parameters])
     values = spread * np.exp(0.5 * log_noise)
     names = core.scaled.readings.groups if core.settings.noise != "known" else ("nugget (unresolved detail)",)
+    names = names[: values.shape[1]]  # exact readings have no nugget
     return {name: _estimate(values[:, f], core.weights, units) for f, name in enumerate(names)}
 
 
@@ -144,6 +153,8 @@ def _warnings(table: Table, core: Core, posterior: Posterior) -> list[str]:
         found.append("there is a single observation: all but the value there rests on priors")
     elif scaled.target.constant:
         found.append("the target never varies: amplitude and noise rest on priors alone")
+    elif len(table.y) <= int((core.problem.objective.design.prior_precision == 0).sum()):
+        found.append("the trend takes up every observation: amplitude and noise rest on priors alone")
     names = list(table.vocabulary.units)[:-1]
     idle = [names[k] for k in range(len(names)) if np.ptp(table.x[:, k]) == 0]
     if idle and len(table.y) > 1:

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from brute import Case, hyperparameters, make_case
+from brute import Case, Floats, Integers, hyperparameters, make_case
 
 from surrogates.gp.collapse import Readings, collapse, trend_prior
 from surrogates.gp.fitting import Problem, Settings, conditioner
@@ -32,12 +32,12 @@ def case(request: pytest.FixtureRequest) -> Case:
     return make_case(**CASES[request.param])  # type: ignore[arg-type]
 
 
-def conditioned(case: Case, θ: np.ndarray, solver: str = "dense") -> Conditioned:  # type: ignore[type-arg]
+def conditioned(case: Case, θ: Floats, solver: str = "dense") -> Conditioned:
     settings = Settings(KERNELS[case.kernel], case.trend.name, "common", 1, "fidelity", solver)
     return conditioner(Problem(case.collapsed, case.objective(solver)), settings, case.trend)(θ)
 
 
-def places(case: Case, m: int = 9) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def places(case: Case, m: int = 9) -> tuple[Floats, Integers]:
     generator = np.random.default_rng(5)
     x = generator.uniform(-0.8, 0.8, (m, case.readings.x.shape[1]))
     return x, generator.integers(0, case.readings.tasks, m)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,14 @@ def correlations(name: str, x: Floats, z: Floats, lengthscales: Floats) -> Float
     return np.array([[correlation(name, float(np.linalg.norm((a - b) / lengthscales))) for b in z] for a in x])
 
 
+class Derivatives(NamedTuple):
+    """An objective with all its derivatives."""
+
+    value: float
+    gradient: Floats
+    curvature: Floats
+
+
 @dataclass(frozen=True)
 class Case:
     """One problem, as the library sees it."""
@@ -52,6 +61,13 @@ class Case:
         return Objective(
             design, self.layout, SOLVERS[solver](design, (KERNELS[self.kernel],) * self.sharing.components)
         )
+
+    def derivatives(self, solver: str, θ: Floats) -> Derivatives:
+        """The library's objective, with gradient and average information."""
+        value, gradient, curvature = self.objective(solver)(θ, 2)
+        assert gradient is not None
+        assert curvature is not None
+        return Derivatives(value, gradient, curvature)
 
     def likelihood_by(self, solver: str, θ: Floats) -> float:
         """The library's restricted log-likelihood, without the prior."""
@@ -74,9 +90,9 @@ class Case:
         r, noise = self.readings, self.layout.split(θ).log_noise
         K = self.covariance(θ, r.x, r.task, r.x, r.task)
         if r.variance is None:
-            return K + np.diag(np.exp(noise)[r.group])
+            return np.asarray(K + np.diag(np.exp(noise)[r.group]))
         same = (r.task[:, None] == r.task) & (r.x[:, None] == r.x[None]).all(axis=2)
-        return K + np.diag(r.variance) + same * np.exp(noise[0])
+        return np.asarray(K + np.diag(r.variance) + same * np.exp(noise[0]))
 
     def trend_columns(self, x: Floats, task: Integers) -> Floats:
         h = self.trend.columns(x)
