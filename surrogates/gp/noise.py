@@ -10,6 +10,7 @@ It depends on σ² and stays in the objective.  All of it is checked against the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -66,21 +67,34 @@ class LearntNoise:
         """N (F,) readings of each group."""
         return np.asarray(self.counts.sum(axis=1))
 
+    @cached_property
+    def _sums(self) -> Floats:
+        """R Ȳ (F, n)."""
+        return self.counts * self.means
+
+    @cached_property
+    def _mixed(self) -> Integers:
+        """Rows that hold readings of several groups; only in these do the groups' means differ from y."""
+        return np.flatnonzero((self.counts > 0).sum(axis=0) > 1)
+
     def rows(self, φ: Floats) -> Rows:
         """Collapsed data at φ (F,)."""
-        σ2 = np.exp(φ)
-        weights = self.counts / σ2[:, None]  # (F, n)
-        D = 1.0 / weights.sum(axis=0)
-        y = (weights * self.means).sum(axis=0) * D
-        spread = float(self.squares @ (1 / σ2) + (weights * (self.means - y) ** 2).sum())
-        c = -0.5 * spread - 0.5 * float(self.totals @ np.log(2 * np.pi * σ2)) + 0.5 * float(np.log(2 * np.pi * D).sum())
-        return Rows(y, D, c)
+        precision = np.exp(-φ)
+        w = precision @ self.counts  # (n,)
+        y = (precision @ self._sums) / w
+        spread = float(self.squares @ precision)
+        if len(self._mixed):
+            deviation = self.means[:, self._mixed] - y[self._mixed]
+            spread += float(precision @ (self.counts[:, self._mixed] * deviation**2).sum(axis=1))
+        constant = (len(w) - self.totals.sum()) * math.log(2 * math.pi)
+        c = 0.5 * float(constant - spread - self.totals @ φ - np.log(w).sum())
+        return Rows(y, 1.0 / w, c)
 
     def gradient(self, φ: Floats, rows: Rows, α: Floats, p_diagonal: Floats) -> Floats:
         """∂ℓ/∂φ_f = ½ {[SS_f + Σ_i R_if((Ȳ_if - ŷ_i)² + v_i)]/σ²_f - N_f}, ŷ = y - Dα, v = D - D² diag P."""
         v = rows.D - rows.D**2 * p_diagonal
         square = (self.means - (rows.y - rows.D * α)) ** 2
-        residual = ((square + v) * self.counts).sum(axis=1)
+        residual = np.einsum("fi,fi->f", square + v, self.counts)
         return np.asarray(0.5 * ((self.squares + residual) / np.exp(φ) - self.totals))
 
     def directions(self, φ: Floats, rows: Rows, α: Floats) -> tuple[Floats, Floats]:

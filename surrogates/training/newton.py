@@ -193,13 +193,20 @@ def _secant(correction: Floats, step: Floats, change: Floats, curvature: Floats)
 
 
 def _corrected(curvature: Floats, correction: Floats, free: NDArray[np.bool_]) -> Floats:
-    """Corrected curvature of the free coordinates; the plain one where the corrected one isn't safely positive definite."""
+    """Curvature of the free coordinates with as much of its correction as leaves it positive definite.
+
+    In no direction may it fall below a fifth of the plain one. Soft directions, where a length-scale and an amplitude
+    trade off, are soft in both; so an absolute bound would refuse good corrections.
+    """
     plain = curvature[np.ix_(free, free)]
-    scale = 1.0 / np.sqrt(np.diagonal(plain))
+    if not free.any() or not correction.any():
+        return plain
+    L = np.linalg.cholesky(plain)
+    whitened = np.linalg.solve(L, np.linalg.solve(L, correction[np.ix_(free, free)]).T)
+    lowest = float(np.linalg.eigvalsh(0.5 * (whitened + whitened.T))[0])
     for share in (1.0, 0.5, 0.2):
-        better = plain + share * correction[np.ix_(free, free)]
-        if free.any() and np.linalg.eigvalsh(scale[:, None] * better * scale)[0] > 2e-2:
-            return better
+        if 1 + share * lowest > 0.2:
+            return plain + share * correction[np.ix_(free, free)]
     return plain
 
 

@@ -15,29 +15,65 @@ Floats = NDArray[np.float64]
 Spread = Callable[[Floats, Floats], Floats]
 
 
+#: squared differences of up to so many pairs and inputs are kept: 160 MB
+KEPT = 20_000_000
+
+
+class Places:
+    """N fixed places, with the squared differences of all pairs: (x_ik - x_jk)² for each input k."""
+
+    def __init__(self, x: Floats, kernels: tuple[Kernel, ...]) -> None:
+        self._x, self._kernels = x, kernels
+        N, d = x.shape
+        self._kept = np.stack([self._difference(k) for k in range(d)]).reshape(d, N * N) if d * N * N <= KEPT else None
+
+    def pairs(self, lengthscales: Floats) -> Pairs:
+        """Correlations at lengthscales (C, d)."""
+        N, C = len(self._x), len(self._kernels)
+        ψ, slope, scratch = np.empty((C, N, N)), np.empty((C, N, N)), np.empty((N, N))
+        for c, kernel in enumerate(self._kernels):
+            ψ[c] = self.combine((kernel.stretch / lengthscales[c]) ** 2)
+            kernel.fill(ψ[c], slope[c], scratch)
+        return Pairs(self, lengthscales, ψ, slope)
+
+    def square(self, k: int) -> Floats:
+        """(x_ik - x_jk)²: (N, N)."""
+        return self._difference(k) if self._kept is None else self._kept[k].reshape(len(self._x), -1)
+
+    def combine(self, weights: Floats) -> Floats:
+        """Σ_k weights_k (x_ik - x_jk)².  weights: (d,)  ->  (N, N)."""
+        N = len(self._x)
+        if self._kept is not None:
+            return (weights @ self._kept).reshape(N, N)
+        total = np.zeros((N, N))
+        for k, weight in enumerate(weights):
+            total += weight * self.square(k)
+        return total
+
+    def contract(self, M: Floats) -> Floats:
+        """Σ_ij M_ij (x_ik - x_jk)².  M: (N, N)  ->  (d,)."""
+        if self._kept is not None:
+            return np.asarray(self._kept @ M.ravel())
+        return np.array([np.vdot(M, self.square(k)) for k in range(self._x.shape[1])])
+
+    def _difference(self, k: int) -> Floats:
+        column = self._x[:, k]
+        return np.asarray((column[:, None] - column) ** 2)
+
+
 @dataclass(frozen=True)
 class Pairs:
     """ψ_c and ψ̇_c between N places.  C kernels, d inputs."""
 
-    x: Floats  # (N, d), centred
+    places: Places
     lengthscales: Floats  # (C, d)
     ψ: Floats  # (C, N, N)
     slope: Floats  # (C, N, N)
 
-    @staticmethod
-    def of(x: Floats, kernels: tuple[Kernel, ...], lengthscales: Floats) -> Pairs:
-        """All pairs of x (N, d)."""
-        x = x - x.mean(axis=0)  # the squares in by_lengthscale would cancel otherwise
-        both = [kernel.pair(x, x, lengthscales[c]) for c, kernel in enumerate(kernels)]
-        if len(both) == 1:  # a view; these matrices are small and made thousands of times
-            return Pairs(x, lengthscales, both[0][0][None], both[0][1][None])
-        return Pairs(x, lengthscales, np.stack([ψ for ψ, _ in both]), np.stack([slope for _, slope in both]))
-
     def by_lengthscale(self, weights: Floats) -> Floats:
         """½ Σ_ij weights_c,ij ∂ψ_c,ij/∂log l_ck.  weights: (C, N, N), symmetric  ->  (C, d)."""
-        M = weights * self.slope
-        spread = np.einsum("cij,ik->ck", M, self.x**2) - np.einsum("ik,cik->ck", self.x, M @ self.x)
-        return np.asarray(spread / self.lengthscales**2)
+        spread = np.stack([self.places.contract(M) for M in weights * self.slope])
+        return np.asarray(0.5 * spread / self.lengthscales**2)
 
     def common_and_own(self, mixing: Mixing) -> tuple[Floats, Floats]:
         """K0 = Σ_c common_c ψ_c and K1 = Σ_c own_c ψ_c for B_c = common_c 11' + own_c I: (N, N) each."""
@@ -64,12 +100,7 @@ class Pairs:
         return np.stack(shapes), np.stack([np.asarray(slope) for slope in slopes])
 
     def stretched(self, right: Floats) -> Floats:
-        """∂ψ_c/∂log l_ck @ right.  right: (N, m) or (C, N, m)  ->  (C, d, N, m)."""
-        d = self.x.shape[1]
-        x = self.x.T[:, :, None]  # (d, N, 1)
-        right = np.broadcast_to(right, (len(self.ψ), *right.shape[-2:]))
-        result = np.empty((len(self.ψ), d, *right.shape[-2:]))
-        for c, slope in enumerate(self.slope):
-            plain, first, second = slope @ right[c], slope @ (x * right[c]), slope @ (x**2 * right[c])
-            result[c] = x**2 * plain - 2 * x * first + second
-        return result / self.lengthscales[:, :, None, None] ** 2
+        """∂ψ_c/∂log l_ck @ right.  right: (N, m)  ->  (C, d, N, m)."""
+        C, d = self.lengthscales.shape
+        steps = [self.slope[c] * self.places.square(k) @ right for c in range(C) for k in range(d)]
+        return np.stack(steps).reshape(C, d, *right.shape) / self.lengthscales[:, :, None, None] ** 2

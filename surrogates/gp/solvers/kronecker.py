@@ -23,7 +23,7 @@ from ..design import Design
 from ..kernels import Kernel
 from ..reml import NotPositiveDefinite, factor_trend, trend_constant
 from ._base import Curvature, Gradient, Result, State
-from ._pairs import Pairs
+from ._pairs import Pairs, Places
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +45,7 @@ class Kronecker:
 
     def __init__(self, design: Design, kernels: tuple[Kernel, ...]) -> None:
         self._T, self._N = design.tasks, len(design.x) // design.tasks
-        self._x, self._kernels = design.x[: self._N], kernels
+        self._places = Places(design.x[: self._N], kernels)
         self._h, self._prior = design.basis[: self._N], design.prior_precision[0]
 
     def evaluate(self, state: State, *, order: int) -> Result:
@@ -77,7 +77,7 @@ class Kronecker:
         return lambda V: self._apply(spectra, V, lambda Z: spectra.w[:, :, None] * Z)
 
     def _spectra(self, state: State) -> _Spectra:
-        pairs = Pairs.of(self._x, self._kernels, state.shapes)
+        pairs = self._places.pairs(state.shapes)
         D = state.D.reshape(self._T, self._N)
         root, Δ = np.sqrt(D[0]), D[:, 0] / D[0, 0]
         k, V = spectrum(pairs.ψ[0] / np.outer(root, root))

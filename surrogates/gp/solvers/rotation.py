@@ -19,7 +19,7 @@ from ..kernels import Kernel
 from ..reml import NotPositiveDefinite, Reml, reml, weigh
 from ..sharing import Mixing
 from ._base import Curvature, Gradient, Result, State
-from ._pairs import Pairs
+from ._pairs import Pairs, Places
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class Rotation:
 
     def __init__(self, design: Design, kernels: tuple[Kernel, ...]) -> None:
         self._T, self._N = design.tasks, len(design.x) // design.tasks
-        self._x, self._kernels = design.x[: self._N], kernels
+        self._places = Places(design.x[: self._N], kernels)
         self._h, self._prior = design.basis[: self._N], design.prior_precision[0]
 
     def evaluate(self, state: State, *, order: int) -> Result:
@@ -56,9 +56,10 @@ class Rotation:
         α = (solutions[0].alpha / np.sqrt(T) + solutions[1].alpha).T  # (T, N)
         assert state.mixing.pair is not None
         assert state.mixing.pair_jacobian is not None
-        by_pair = 0.5 * np.stack([T * (W[0] * pairs.ψ).sum((1, 2)), ((W[0] + W[1]) * pairs.ψ).sum((1, 2))], axis=1)
+        by_common, by_own = T * W[0], W[0] + W[1]
+        by_pair = 0.5 * np.array([[np.vdot(by_common, ψ), np.vdot(by_own, ψ)] for ψ in pairs.ψ])
         common, own = state.mixing.pair.T[:, :, None, None]
-        shapes = pairs.by_lengthscale(common * T * W[0] + own * (W[0] + W[1]))
+        shapes = pairs.by_lengthscale(common * by_common + own * by_own)
         by_mixing = np.einsum("kcb,cb->k", state.mixing.pair_jacobian, by_pair)
         gradient = Gradient(shapes, by_mixing, α.ravel(), p_diagonal)
         if order == 1:
@@ -77,7 +78,7 @@ class Rotation:
 
     def _covariances(self, state: State) -> tuple[Pairs, tuple[Floats, Floats]]:
         """Σ₊ and Σ₋ (N, N)."""
-        pairs = Pairs.of(self._x, self._kernels, state.shapes)
+        pairs = self._places.pairs(state.shapes)
         common, own = pairs.common_and_own(state.mixing)
         add_to_diagonal(own, state.D[: self._N])
         common *= self._T

@@ -34,7 +34,7 @@ from ..kernels import Kernel
 from ..reml import NotPositiveDefinite, factor_trend, trend_constant
 from ..sharing import Mixing
 from ._base import Curvature, Gradient, Result, State
-from ._pairs import Pairs
+from ._pairs import Pairs, Places
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -82,8 +82,9 @@ class Woodbury:
     has_curvature = True
 
     def __init__(self, design: Design, kernels: tuple[Kernel, ...]) -> None:
-        self._design, self._kernels = design, kernels
+        self._design = design
         self._Z, self._index = union_of_places(design.x)
+        self._places = Places(self._Z, kernels)
         self._groups = _groups(design, self._index)
 
     def evaluate(self, state: State, *, order: int) -> Result:
@@ -115,7 +116,7 @@ class Woodbury:
         return lambda V: self._solve(blocks, V)
 
     def _factor(self, state: State) -> _Blocks:
-        pairs = Pairs.of(self._Z, self._kernels, state.shapes)
+        pairs = self._places.pairs(state.shapes)
         K0, K1 = pairs.common_and_own(state.mixing)
         G, determinants = np.zeros_like(K0), 0.0
         inverses: list[Floats] = []
