@@ -130,7 +130,9 @@ def main() -> None:
     ours(random_fields(50, seed=0))  # what is imported on first use
     with threadpool_limits(1):
         print("50 tasks x 100 shared places, value and gradient", by_solver().to_string(), sep="\n", end="\n\n")
-        print("against a bare Cholesky factor", against_cholesky((1000, 2000, 4000), 4000).round(2), sep="\n", end="\n\n")
+        print(
+            "against a bare Cholesky factor", against_cholesky((1000, 2000, 4000), 4000).round(2), sep="\n", end="\n\n"
+        )
         sizes = {100: arguments.seeds, 300: arguments.seeds, 1000: 1}
         print(against_botorch(sizes, arguments.cap).round(3).to_string())
 

@@ -1,4 +1,4 @@
-"""Other libraries behind one signature: fit to plain arrays, then predict mean and standard deviation.
+"""Other libraries behind one signature: fit to inputs in the unit cube, then predict mean and standard deviation.
 
 Each is used as its documentation recommends for this kind of data.  Install them with the extra `benchmarks`.
 """
@@ -72,7 +72,6 @@ def scikit_learn_by_task(x: Floats, y: Floats, task: Integers, *, variance: Floa
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-    low, width = x.min(axis=0), np.ptp(x, axis=0)
     models = {}
     for t in np.unique(task):
         mine = task == t
@@ -83,13 +82,13 @@ def scikit_learn_by_task(x: Floats, y: Floats, task: Integers, *, variance: Floa
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # parameters at their bounds
-            models[t] = model.fit((x[mine] - low) / width, y[mine])
+            models[t] = model.fit(x[mine], y[mine])
 
     def predict(x: Floats, task: Integers) -> Prediction:
         mean, std = np.empty(len(x)), np.empty(len(x))
         for t, model in models.items():
             mine = task == t
-            mean[mine], std[mine] = model.predict((x[mine] - low) / width, return_std=True)
+            mean[mine], std[mine] = model.predict(x[mine], return_std=True)
         return Prediction(mean, std, None)
 
     return predict

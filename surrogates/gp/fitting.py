@@ -34,6 +34,8 @@ Floats = NDArray[np.float64]
 SUBSET_ABOVE = 200
 #: up to so many rows the hyper-parameters are integrated by default: at 200 it adds 2 % coverage, at 300 nothing
 INTEGRATE_UP_TO = 250
+#: normal prior of log noise variances; it keeps the precise fidelity's from running to its lower bound
+NOISE_PRIOR = (math.log(0.02), 2.5)
 #: (length-scale, correlation, noise variance) of the starts: detail explained by the processes, or by the noise
 STARTS = ((0.2, 0.9, 0.01), (0.7, 0.5, 0.2))
 #: more rows than this start on two subsets, and end at a looser tolerance
@@ -142,7 +144,7 @@ def make_layout(settings: Settings, sharing: Sharing, design: Design) -> Layout:
     """Names, bounds and priors of the hyper-parameters, in scaled units."""
     known = isinstance(design.noise, KnownNoise)
     noise_bounds = (math.log(1e-10 if known else 1e-6), math.log(4.0))
-    return Layout(_shapes(settings, sharing, design), sharing, design.noise.names, (math.log(0.01), 3.0), noise_bounds)
+    return Layout(_shapes(settings, sharing, design), sharing, design.noise.names, NOISE_PRIOR, noise_bounds)
 
 
 def make_solver(settings: Settings, design: Design, sharing: Sharing) -> Solver:
@@ -216,7 +218,10 @@ def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParame
     names = tuple(f"log l[{k}{s}]" for s in suffix for k in range(d))
     size = len(names)
     bounds = [(math.log(0.02), math.log(20.0))] * size
-    return ShapeParameters(names, np.full(size, math.log(0.6)), np.full(size, 1.2), bounds, True, sharing.components)
+    # distances grow with the root of the number of inputs (Hvarfner, Hellsten & Nardi 2024)
+    varying = max(1, int((np.ptp(design.x, axis=0) > 0).sum()))
+    mean = np.full(size, math.log(0.4) + 0.5 * math.log(varying))
+    return ShapeParameters(names, mean, np.full(size, 1.2), bounds, True, sharing.components)
 
 
 def _starts(settings: Settings, layout: Layout) -> list[Start]:

@@ -69,8 +69,8 @@ class Exchangeable:
     @property
     def prior(self) -> tuple[Floats, Floats]:
         k = len(self.names)
-        # the target is scaled to unit residual variance, so the amplitude is within a few powers of e of 1
-        return np.array([0.0, 1.0])[:k], np.array([3.0, 2.0])[:k]
+        # the target is scaled to unit residual variance, which smooth processes, hidden by the trend, exceed
+        return np.array([1.5, 0.5])[:k], np.array([2.0, 1.75])[:k]
 
     def start(self, correlation: float) -> Floats:
         return np.array([0.0, np.log(correlation / (1 - correlation))])[: len(self.names)]
