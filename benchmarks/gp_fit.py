@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy.linalg.lapack as lapack
 import torch
-from peers import Prediction, botorch_multitask
+from peers import Prediction, Predictor, botorch_multitask, scikit_learn_by_task, smt_by_task
 from problems import SCHEMA, Problem, random_fields
 from threadpoolctl import threadpool_limits
 
@@ -27,38 +28,57 @@ from surrogates.gp.objective import Objective
 from surrogates.metrics import coverage, nlpd, rmse
 
 
-def ours(problem: Problem) -> tuple[float, Prediction]:
-    """Seconds of a fit with all defaults, labelled data in and report out, and its prediction."""
+class Outcome(NamedTuple):
+    """Seconds of a fit, and its prediction."""
+
+    seconds: float
+    prediction: Prediction
+
+
+def ours(problem: Problem) -> Outcome:
+    """All defaults, labelled data in and report out."""
     began = time.perf_counter()
     fitted = HierarchicalGP(SCHEMA).fit(problem.data)
     seconds = time.perf_counter() - began
     answer = fitted.predict(problem.at)
-    return seconds, Prediction(answer["mean"].values, answer["std"].values, fitted.report.evaluations)
+    return Outcome(seconds, Prediction(answer["mean"].values, answer["std"].values, fitted.report.evaluations))
 
 
-def botorch(problem: Problem, cap: float) -> tuple[float, Prediction]:
-    """The same for BoTorch's MultiTaskGP with its defaults."""
-    began = time.perf_counter()
-    fitted = botorch_multitask(problem.x, problem.y, problem.task, seconds=cap)
-    seconds = time.perf_counter() - began
-    return seconds, fitted(problem.places, problem.place_task)
+def peer(fit: Callable[..., Predictor], *, known: bool, **options: float) -> Callable[[Problem], Outcome]:
+    """A peer, with the noise of every reading `known` or not."""
+
+    def run(problem: Problem) -> Outcome:
+        given = {"variance": problem.variance} if known else {}
+        began = time.perf_counter()
+        model = fit(problem.x, problem.y, problem.task, **given, **options)
+        seconds = time.perf_counter() - began
+        return Outcome(seconds, model(problem.places, problem.place_task))
+
+    return run
 
 
-def against_botorch(sizes: dict[int, int], cap: float) -> pd.DataFrame:
-    """Medians over seeds.  sizes: readings -> number of seeds."""
+def against_peers(sizes: dict[int, int], cap: float) -> pd.DataFrame:
+    """Medians over seeds.  sizes: readings -> number of seeds; above 300, only BoTorch's defaults are run."""
     rows = []
+    few = {"BoTorch": peer(botorch_multitask, known=False, seconds=cap)}
+    more = {
+        "BoTorch, noise known": peer(botorch_multitask, known=True, seconds=cap),
+        "SMT by task, noise known": peer(smt_by_task, known=True),
+        "scikit-learn by task, noise known": peer(scikit_learn_by_task, known=True),
+    }
     for n, seeds in sizes.items():
         for seed in range(seeds):
             problem = random_fields(n, seed=seed)
-            for model, (seconds, p) in {"ours": ours(problem), "BoTorch": botorch(problem, cap)}.items():
+            for model, run in {"ours": ours, **few, **(more if n <= 300 else {})}.items():
+                seconds, p = run(problem)
                 scores = (f(problem.truth, p.mean, p.std) for f in (nlpd, coverage))
                 rows.append((n, model, seed, seconds, p.evaluations, rmse(problem.truth, p.mean), *scores))
     names = ["n", "model", "seed", "seconds", "evaluations", "RMSE", "NLPD", "coverage"]
     table = pd.DataFrame(rows, columns=names)
     pairs = table.pivot(index=["n", "seed"], columns="model", values="seconds")
     ratio = (pairs["BoTorch"] / pairs["ours"]).groupby("n").agg(["min", "median", "max"])
-    print((ratio.round(0)).add_prefix("BoTorch / ours, ").to_string(), end="\n\n")
-    return table.drop(columns="seed").groupby(["n", "model"]).median()
+    print(ratio.round(0).add_prefix("BoTorch / ours, ").to_string(), end="\n\n")
+    return table.drop(columns="seed").groupby(["n", "model"], sort=False).median()
 
 
 def median_seconds(call: Callable[[], object], repeats: int) -> float:
@@ -100,7 +120,7 @@ def against_cholesky(sizes: tuple[int, ...], whole: int) -> pd.DataFrame:
         seconds = median_seconds(lambda at=at, θ=θ: at(θ, 1), repeats)  # type: ignore[misc]
         rows.append((n, "value and gradient", 1e3 * bare, 1e3 * seconds, seconds / bare))
     bare = cholesky_seconds(whole)
-    seconds, _ = ours(random_fields(whole, seed=0))
+    seconds = ours(random_fields(whole, seed=0)).seconds
     bare = 0.5 * (bare + cholesky_seconds(whole))
     rows.append((whole, "whole fit", 1e3 * bare, 1e3 * seconds, seconds / bare))
     return pd.DataFrame(rows, columns=["n", "what", "dpotrf [ms]", "ms", "ratio"]).set_index("n")
@@ -134,7 +154,7 @@ def main() -> None:
             "against a bare Cholesky factor", against_cholesky((1000, 2000, 4000), 4000).round(2), sep="\n", end="\n\n"
         )
         sizes = {100: arguments.seeds, 300: arguments.seeds, 1000: 1}
-        print(against_botorch(sizes, arguments.cap).round(3).to_string())
+        print(against_peers(sizes, arguments.cap).round(3).to_string())
 
 
 if __name__ == "__main__":

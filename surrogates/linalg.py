@@ -97,8 +97,8 @@ def solve_factored(L: Floats, B: Floats) -> Floats:
 def _triangular(L: Floats, B: Floats, *, transposed: int) -> Floats:
     if B.size == 0:
         return np.zeros(B.shape)
-    # seen in Fortran order, L' is an upper factor U
-    X = blas.dtrsm(1.0, L.T, np.asfortranarray(B), side=0, lower=0, trans_a=transposed, overwrite_b=0)
+    # seen in Fortran order, L' is an upper factor U; the solution overwrites the one copy that is made
+    X = blas.dtrsm(1.0, L.T, np.array(B, order="F"), side=0, lower=0, trans_a=transposed, overwrite_b=1)
     return np.asarray(X)
 
 

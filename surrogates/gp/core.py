@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +19,7 @@ from .niw import Hyper, NiwProcess, niw_alpha, niw_process
 from .noise import KnownNoise
 from .objective import Layout
 from .process import Process, StationaryCorrelations
+from .solvers import applicable_solvers
 
 Floats = NDArray[np.float64]
 
@@ -91,7 +92,13 @@ class Core:
             trend_prior(readings, self.scaled.trend),
             readings,
         )
-        return Core(scaled, self.settings, self.draws, self.mode)
+        settings = self.settings
+        if settings.solver != "auto":
+            _, objective = make_problem(scaled, replace(settings, solver="dense"))
+            # new readings may break the pattern that the solver asked for needs
+            if settings.solver not in applicable_solvers(objective.design, objective.layout.sharing):
+                settings = replace(settings, solver="auto")
+        return Core(scaled, settings, self.draws, self.mode)
 
     def _leave_one_out(self, θ: Floats) -> Moments:
         return leave_one_out(self.problem.collapsed, self.scaled.readings.y, self._solved(θ))

@@ -340,8 +340,9 @@ class FittedHierarchicalGP:
                 arrays[name] = xr.Variable(array.dims, _lazy_empty(tuple(shape.values()), chunks), array.attrs)
             else:
                 arrays[name] = array.variable
-        kept = {n: c for n, c in dataset.coords.items() if set(c.dims) <= {d for a in arrays.values() for d in a.dims}}
-        template = xr.Dataset(arrays, coords={**small.coords, **kept}, attrs=small.attrs)
+        # the answer's coordinates are the request's own, but for the fidelities of `noise_std`
+        coords = {n: dataset[n].variable if n in dataset.variables else c for n, c in small.coords.items()}
+        template = xr.Dataset(arrays, coords=coords, attrs=small.attrs)
         return dataset.map_blocks(self.predict, template=template)
 
     def _attrs(self, text: str) -> dict[str, str]:

@@ -139,7 +139,7 @@ class KnownNoise:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return () if self.is_exact else ("log nugget",)
+        return () if self.is_exact else ("log nugget",)  # φ may lack it: fitted to exact readings, updated with others
 
     @property
     def pattern(self) -> Floats:
@@ -148,11 +148,11 @@ class KnownNoise:
 
     def nugget(self, φ: Floats) -> float:
         """η²: variance of the function that its kernel doesn't resolve."""
-        return 0.0 if self.is_exact else float(np.exp(φ[0]))
+        return float(np.exp(φ[0])) if len(φ) else 0.0
 
     def rows(self, φ: Floats) -> Rows:
-        """Collapsed data at φ (1,)."""
-        return Rows(self.mean, self.variance + (EXACT if self.is_exact else self.nugget(φ)), self.constant)
+        """Collapsed data at φ, which is (1,), or empty where the fit's readings were exact."""
+        return Rows(self.mean, self.variance + (self.nugget(φ) if len(φ) else EXACT), self.constant)
 
     def gradient(self, φ: Floats, rows: Rows, α: Floats, p_diagonal: Floats) -> Floats:
         """∂ℓ/∂φ = ½ η² Σ_i (α_i² - P_ii)."""

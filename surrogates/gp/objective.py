@@ -9,6 +9,7 @@ observed and the expected information; it needs no second derivatives.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,7 +33,10 @@ class Parts(NamedTuple):
 
 
 class ShapeParameters(NamedTuple):
-    """The kernels' own parameters: names, normal prior, bounds; `logarithmic` if the solver takes their exponential."""
+    """The kernels' own parameters: names, normal prior, bounds; `logarithmic` if the solver takes their exponential.
+
+    own : log density, and its gradient (C d,), of further priors of theirs
+    """
 
     names: tuple[str, ...]
     mean: Floats  # (C d,)
@@ -40,6 +44,7 @@ class ShapeParameters(NamedTuple):
     bounds: list[tuple[float, float]]
     logarithmic: bool
     components: int
+    own: Callable[[Floats], tuple[float, Floats]] | None = None
 
 
 class Value(NamedTuple):
@@ -112,7 +117,8 @@ class Objective:
     def log_prior(self, θ: Floats) -> float:
         """Logarithm of the prior's density at θ, up to a constant."""
         z = (θ - self._mean) / self._deviation
-        return -0.5 * float(z @ z)
+        own = self.layout.shapes.own
+        return -0.5 * float(z @ z) + (own(self.layout.split(θ).log_shapes)[0] if own else 0.0)
 
     def gradient(self, θ: Floats) -> Gradient:
         """The solver's gradient at θ, with α and diag P; kept from the latest descent that ended there."""
@@ -139,6 +145,9 @@ class Objective:
             result.gradient.shapes, result.gradient.mixing, self.design.noise.gradient(noise, rows, α, p)
         )
         gradient = -slope + (θ - self._mean) / self._deviation**2
+        if self.layout.shapes.own:
+            further = self.layout.shapes.own(self.layout.split(θ).log_shapes)[1]
+            gradient[: len(further)] -= further
         if result.curvature is None:
             return Value(value, gradient, None)
         information = self._average_information(result.curvature, noise, rows, α)

@@ -7,7 +7,6 @@ of the function f itself, trend coefficients and common process integrated (Rasm
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +19,7 @@ from surrogates.posterior import Moments, Slopes
 from .design import Design
 from .kernels import Kernel
 from .reml import factor_trend
-from .solvers._base import State
+from .solvers._base import Inverse, State
 from .trends import Trend
 
 Floats = NDArray[np.float64]
@@ -40,7 +39,9 @@ class Correlations(Protocol):
     """Prior correlations ψ_c between places and their derivative by the second place."""
 
     def cross(self, x: Floats, z: Floats) -> list[Floats]: ...
+    def diagonal(self, x: Floats) -> list[Floats]: ...
     def slope_products(self, x: Floats, z: Floats, weights: list[Floats]) -> Floats: ...
+    def diagonal_slopes(self, x: Floats) -> list[Floats]: ...
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,14 @@ class StationaryCorrelations:
     def cross(self, x: Floats, z: Floats) -> list[Floats]:
         """ψ_c between rows of x (n, d) and z (m, d): C arrays (n, m)."""
         return [kernel.pair(x, z, self.lengthscales[c])[0] for c, kernel in enumerate(self.kernels)]
+
+    def diagonal(self, x: Floats) -> list[Floats]:
+        """ψ_c(x_i, x_i) = 1: C arrays (n,)."""
+        return [np.ones(len(x)) for _ in self.kernels]
+
+    def diagonal_slopes(self, x: Floats) -> list[Floats]:
+        """∂ψ_c(x_i, x_i)/∂x_ik = 0: C arrays (n, d)."""
+        return [np.zeros(x.shape) for _ in self.kernels]
 
     def slope_products(self, x: Floats, z: Floats, weights: list[Floats]) -> Floats:
         """Σ_i Σ_c weights_c,ij ∂ψ_c(x_i, z_j)/∂z_jk.  weights: C arrays (n, m)  ->  (m, d)."""
@@ -71,7 +80,7 @@ class Conditioned:
     trend: Trend
     correlations: Correlations
     state: State
-    solve: Callable[[Floats], Floats]  # (n, k) -> Σ⁻¹ (n, k)
+    inverse: Inverse
     alpha: Floats  # (n,)
     beta: Floats  # (T, p), prior mean included
     B: Floats  # Σ⁻¹H (n, q)
@@ -80,20 +89,27 @@ class Conditioned:
     def moments(self, x: Floats, task: Integers) -> Moments:
         """Mean and variance at x (m, d) of tasks (m,)."""
         K = self._cross(x, task)
-        mean = (self.trend.columns(x) * self.beta[task]).sum(axis=1) + K.T @ self.alpha
-        SK = self.solve(K)
-        V = solve_lower(self.L_A, self._unexplained_trend(x, task, SK))
-        variance = self._prior_variance(task) - (K * SK).sum(axis=0) + (V * V).sum(axis=0)
+        columns = self.trend.columns(x)
+        mean = (columns * self.beta[task]).sum(axis=1) + K.T @ self.alpha
+        if self.inverse.factor is None:
+            SK = self.inverse.solve(K)
+            explained, u = np.einsum("nm,nm->m", K, SK), self._unexplained_trend(columns, task, SK)
+        else:
+            half = solve_lower(self.inverse.factor, K)
+            explained, u = np.einsum("nm,nm->m", half, half), -(self.B.T @ K)
+            self._add_own(u, columns, task)
+        V = solve_lower(self.L_A, u)
+        variance = self._prior_variance(x, task) - explained + np.einsum("qm,qm->m", V, V)
         return Moments(mean, np.maximum(variance, 0.0))
 
     def slopes(self, x: Floats, task: Integers) -> Slopes:
         """Derivatives by x (m, d).
 
-        ∂m*/∂x = J_h'β̂ + J_k'α;  ∂v*/∂x = -2 J_k'(Σ⁻¹k* + B A⁻¹u) + 2 J_h'A⁻¹u
+        ∂m*/∂x = J_h'β̂ + J_k'α;  ∂v*/∂x = ∂k** - 2 J_k'(Σ⁻¹k* + B A⁻¹u) + 2 J_h'A⁻¹u
         """
         design = self.design
-        SK = self.solve(self._cross(x, task))
-        c = solve_factored(self.L_A, self._unexplained_trend(x, task, SK))  # A⁻¹u (q, m)
+        SK = self.inverse.solve(self._cross(x, task))
+        c = solve_factored(self.L_A, self._unexplained_trend(self.trend.columns(x), task, SK))  # A⁻¹u (q, m)
         R = SK + self.B @ c
         J = self.trend.jacobian(x)  # (m, p, d)
         weights = [self._mixed(B, task) for B in self.state.mixing.matrix]
@@ -102,13 +118,15 @@ class Conditioned:
         own = c.reshape(design.tasks, design.basis.shape[1], len(x))[task, :, np.arange(len(x))]  # (m, p)
         variance = 2 * np.einsum("mpd,mp->md", J, own)
         variance -= 2 * self.correlations.slope_products(design.x, x, [w * R for w in weights])
+        for B, slope in zip(self.state.mixing.matrix, self.correlations.diagonal_slopes(x), strict=True):
+            variance += np.diagonal(B)[task, None] * slope
         return Slopes(mean, variance)
 
     def covariance(self, x: Floats, task: Integers) -> Floats:
         """Joint covariance (m, m) at x (m, d) of tasks (m,)."""
         K = self._cross(x, task)
-        SK = self.solve(K)
-        V = solve_lower(self.L_A, self._unexplained_trend(x, task, SK))
+        SK = self.inverse.solve(K)
+        V = solve_lower(self.L_A, self._unexplained_trend(self.trend.columns(x), task, SK))
         covariance = self._prior_covariance(x, task) - K.T @ SK + V.T @ V
         return np.asarray(0.5 * (covariance + covariance.T))
 
@@ -127,7 +145,7 @@ class Conditioned:
         deviation = solve_lower_transposed(self.L_A, generator.standard_normal((len(self.L_A), count)))
         β = self.beta.ravel()[:, None] + deviation  # (q, count)
         y = (self.state.y + design.offset)[:, None] - self._own_trend(design.basis, design.task, β) - g[:n] - e
-        update = self._cross(x, task).T @ self.solve(y)
+        update = self._cross(x, task).T @ self.inverse.solve(y)
         return np.asarray((self._own_trend(self.trend.columns(x), task, β) + g[n:] + update).T)
 
     def _own_trend(self, columns: Floats, task: Integers, β: Floats) -> Floats:
@@ -148,23 +166,30 @@ class Conditioned:
             total += ψ
         return total
 
-    def _prior_variance(self, task: Integers) -> Floats:
-        return np.asarray(np.einsum("ctt->t", self.state.mixing.matrix)[task])
+    def _prior_variance(self, x: Floats, task: Integers) -> Floats:
+        pairs = zip(self.state.mixing.matrix, self.correlations.diagonal(x), strict=True)
+        return np.asarray(sum(np.diagonal(B)[task] * ψ for B, ψ in pairs))
 
     def _prior_covariance(self, x: Floats, task: Integers) -> Floats:
         pairs = zip(self.state.mixing.matrix, self.correlations.cross(x, x), strict=True)
         return np.asarray(sum(ψ * B[np.ix_(task, task)] for B, ψ in pairs))
 
-    def _unexplained_trend(self, x: Floats, task: Integers, SK: Floats) -> Floats:
+    def _unexplained_trend(self, columns: Floats, task: Integers, SK: Floats) -> Floats:
         """u = h* - H'Σ⁻¹k*: (q, m)."""
         design = self.design
         p = design.basis.shape[1]
-        u = np.zeros((design.tasks, p, len(x)))
+        u = np.zeros((design.tasks, p, len(task)))
         for t in range(design.tasks):
             rows = slice(int(design.bounds[t]), int(design.bounds[t + 1]))
             u[t] = -(design.basis[rows].T @ SK[rows])
-        u[task, :, np.arange(len(x))] += self.trend.columns(x)
-        return u.reshape(design.tasks * p, len(x))
+        flat = u.reshape(design.tasks * p, len(task))
+        self._add_own(flat, columns, task)
+        return flat
+
+    def _add_own(self, u: Floats, columns: Floats, task: Integers) -> None:
+        """Add h* (m, p) to the block of each place's own task in u (q, m)."""
+        p = columns.shape[1]
+        u[task * p + np.arange(p)[:, None], np.arange(len(task))] += columns.T
 
 
 def distinct_places(x: Floats, task: Integers) -> tuple[Integers, Integers]:
@@ -174,9 +199,7 @@ def distinct_places(x: Floats, task: Integers) -> tuple[Integers, Integers]:
     return first, place.reshape(-1)
 
 
-def condition(
-    design: Design, trend: Trend, correlations: Correlations, state: State, solve: Callable[[Floats], Floats]
-) -> Conditioned:
+def condition(design: Design, trend: Trend, correlations: Correlations, state: State, inverse: Inverse) -> Conditioned:
     """Posterior of the functions at one state of the hyper-parameters.
 
     Raises
@@ -185,10 +208,10 @@ def condition(
         If the trend's coefficients can't be told apart.
     """
     H = design.H
-    solved = solve(np.concatenate([H, state.y[:, None]], axis=1))
+    solved = inverse.solve(np.concatenate([H, state.y[:, None]], axis=1))
     B, Sy = solved[:, :-1], solved[:, -1]
     L_A = factor_trend(H.T @ B + np.diag(design.prior_precision.ravel()))
     β = solve_factored(L_A, (H.T @ Sy)[:, None])[:, 0]
     α = Sy - B @ β
     coefficients = β.reshape(design.prior_mean.shape) + design.prior_mean
-    return Conditioned(design, trend, correlations, state, solve, α, coefficients, B, L_A)
+    return Conditioned(design, trend, correlations, state, inverse, α, coefficients, B, L_A)

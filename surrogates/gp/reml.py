@@ -91,7 +91,7 @@ def whiten(S: Floats, H: Floats, Y: Floats, prior_precision: Floats, *, weight: 
     if not try_cholesky_in_place(S):
         raise NotPositiveDefinite("the covariance matrix is not positive definite at these parameters")
     n, q = H.shape
-    whitened = solve_lower(S, np.concatenate([H, Y], axis=1))
+    whitened = solve_lower(S, np.concatenate([H.T, Y.T]).T)  # in Fortran order, as LAPACK wants it
     V, Z = whitened[:, :q], whitened[:, q:]
     L_A = factor_trend(V.T @ V + np.diag(prior_precision))
     projected = solve_lower(L_A, V.T @ Z)
@@ -111,7 +111,7 @@ def solve_whitened(S: Floats, whitened: Whitened) -> Reml:
     value, V, Z, L_A, projected = whitened
     β = solve_lower_transposed(L_A, projected)
     half_G = solve_lower(L_A, V.T).T  # (n, q)
-    back = solve_lower_transposed(S, np.concatenate([Z - V @ β, half_G], axis=1))
+    back = solve_lower_transposed(S, np.concatenate([(Z - V @ β).T, half_G.T]).T)
     return Reml(value, back[:, : Z.shape[1]], back[:, Z.shape[1] :], β)
 
 

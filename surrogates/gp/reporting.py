@@ -118,7 +118,12 @@ def _amplitude(table: Table, core: Core) -> dict[str, Estimate]:
     diagonal = [
         np.diagonal(layout.sharing.mixing(layout.split(θ).sharing).matrix.sum(axis=0)) for θ in draws.parameters
     ]
-    values = core.scaled.target.spread * np.sqrt(np.stack(diagonal).mean(axis=1))
+    variance = np.stack(diagonal).mean(axis=1)
+    if isinstance(core.settings.kernel, CustomKernel):
+        # a kernel with a scale of its own: the mean over the observed places
+        kernel, x = core.settings.kernel, core.problem.objective.design.x
+        variance *= [kernel.correlations(layout.split(θ).log_shapes).diagonal(x)[0].mean() for θ in draws.parameters]
+    values = core.scaled.target.spread * np.sqrt(variance)
     return {"standard deviation": _estimate(values, draws.weights, _target_units(table))}
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
+from surrogates import FittedHierarchicalGP, Schema
 from surrogates.gp.collapse import Collapsed, Readings, collapse, trend_prior
-from surrogates.gp.kernels import KERNELS
+from surrogates.gp.kernels import KERNELS, Kernel
 from surrogates.gp.objective import Layout, Objective, ShapeParameters
 from surrogates.gp.sharing import Coregional, Exchangeable, Sharing
 from surrogates.gp.solvers import SOLVERS
 from surrogates.gp.trends import Trend, make_trend
+from surrogates.schema import Label
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -197,3 +200,56 @@ def hyperparameters(case: Case, seed: int = 1) -> Floats:
 def central_gradient(function: Callable[[Floats], float], θ: Floats, step: float = 1e-5) -> Floats:
     """Central differences."""
     return np.array([(function(θ + e) - function(θ - e)) / (2 * step) for e in step * np.eye(len(θ))])
+
+
+def kriged(model: FittedHierarchicalGP, data: xr.Dataset, at: xr.Dataset) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of f at `at`, in the data's units, from single readings and the fit's draws alone.
+
+    Universal kriging at every draw of the hyper-parameters, mixed by weight. Trends are flat: tasks need their places.
+    """
+    schema, core = model.schema, model.core
+    labels = [*model.vocabulary.tasks]
+    labels += sorted({label for label in _labels(data, schema.task) if label not in labels}, key=str)
+    readings = _readings(model, data, labels)
+    sharing = core.layout.sharing
+    if isinstance(sharing, Exchangeable):
+        sharing = replace(sharing, tasks=len(labels))
+    assert isinstance(core.settings.kernel, Kernel)
+    case = Case(readings, core.scaled.trend, core.problem.collapsed, sharing, core.layout, core.settings.kernel.name)
+    x, task = core.scaled.inputs(_places(at, schema)), _positions(at, schema.task, labels)
+    first, second = np.zeros(len(x)), np.zeros(len(x))
+    for w, θ in zip(core.draws.weights, core.draws.parameters, strict=True):
+        mean, covariance = case.predict(θ, x, task)
+        nugget = 0.0 if readings.variance is None else float(np.exp(core.layout.split(θ).log_noise[0]))
+        first += w * mean
+        second += w * (np.diag(covariance) + mean**2 + nugget)
+    target = core.scaled.target
+    return target.centre + target.spread * first, target.spread * np.sqrt(second - first**2)
+
+
+def _readings(model: FittedHierarchicalGP, data: xr.Dataset, labels: list[Label | None]) -> Readings:
+    """Scaled single readings of a table over one dim; tasks are numbered as in `labels`."""
+    schema, core = model.schema, model.core
+    levels, target = list(model.vocabulary.fidelities), core.scaled.target
+    task, group = _positions(data, schema.task, labels), _positions(data, schema.fidelity, levels)
+    if core.settings.noise == "task-fidelity":
+        group = task * len(levels) + group
+    variance = None
+    if schema.noise is not None:
+        known = data[schema.noise].to_numpy() / target.spread
+        variance = known**2 if schema.noise_is == "std" else known / target.spread
+    y = (data[schema.target].to_numpy() - target.centre) / target.spread
+    x = core.scaled.inputs(_places(data, schema))
+    return Readings(x, y, task, len(labels), group, core.scaled.readings.groups, variance)
+
+
+def _labels(data: xr.Dataset, name: str | None) -> list[Label | None]:
+    return [None] * data.sizes["sample"] if name is None else list(data[name].to_numpy().tolist())
+
+
+def _positions(data: xr.Dataset, name: str | None, labels: list[Label | None]) -> Integers:
+    return np.array([labels.index(label) for label in _labels(data, name)], dtype=np.int64)
+
+
+def _places(data: xr.Dataset, schema: Schema) -> Floats:
+    return np.stack([data[name].to_numpy() for name in schema.inputs], axis=1)

@@ -47,6 +47,17 @@ class Result(NamedTuple):
     curvature: Curvature | None
 
 
+class Inverse(NamedTuple):
+    """Σ⁻¹ at one state, with factors of its own.
+
+    solve : (n, k) -> Σ⁻¹ (n, k)
+    factor : (n, n) lower Cholesky factor of Σ, where there is one: half a solve is then enough for a variance
+    """
+
+    solve: Callable[[Floats], Floats]
+    factor: Floats | None = None
+
+
 class Solver(Protocol):
     """One way to evaluate the likelihood and to apply Σ⁻¹."""
 
@@ -57,6 +68,6 @@ class Solver(Protocol):
         """Value (order 0), with gradient (1), with average-information directions (2)."""
         ...
 
-    def inverse(self, state: State) -> Callable[[Floats], Floats]:
-        """A function (n, k) -> Σ⁻¹ (n, k) that keeps factors of its own."""
+    def inverse(self, state: State) -> Inverse:
+        """Σ⁻¹ at `state`; later evaluations leave it alone."""
         ...

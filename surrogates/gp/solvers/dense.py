@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -15,7 +14,7 @@ from ..gram import Gram
 from ..kernels import Kernel
 from ..reml import NotPositiveDefinite, solve_whitened, weigh, whiten
 from ..sharing import Mixing
-from ._base import Curvature, Gradient, Result, State
+from ._base import Curvature, Gradient, Inverse, Result, State
 
 Floats = NDArray[np.float64]
 
@@ -53,13 +52,13 @@ class Dense:
         stretched = contraction.stretched.reshape(-1, len(α))
         return Result(solution.value, gradient, Curvature(stretched, directions, partial(_project, S, α)))
 
-    def inverse(self, state: State) -> Callable[[Floats], Floats]:
+    def inverse(self, state: State) -> Inverse:
         S = np.zeros_like(self._S)
         self._gram.correlate(state.shapes, slopes=False)
         self._gram.assemble(state.mixing.matrix, state.D, S)
         if not try_cholesky_in_place(S):
             raise NotPositiveDefinite("the covariance matrix is not positive definite at the fitted parameters")
-        return partial(solve_factored, S)
+        return Inverse(partial(solve_factored, S), S)
 
 
 def mixing_directions(mixing: Mixing, grouped: Floats, task: NDArray[np.int64]) -> Floats:

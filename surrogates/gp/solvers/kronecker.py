@@ -22,7 +22,7 @@ from surrogates.linalg import solve_factored, solve_lower, spectrum
 from ..design import Design
 from ..kernels import Kernel
 from ..reml import NotPositiveDefinite, factor_trend, trend_constant
-from ._base import Curvature, Gradient, Result, State
+from ._base import Curvature, Gradient, Inverse, Result, State
 from ._pairs import Pairs, Places
 
 Floats = NDArray[np.float64]
@@ -72,9 +72,9 @@ class Kronecker:
             return Result(value, gradient, None)
         return Result(value, gradient, self._curvature(state, spectra, gradient.alpha.reshape(T, N), half))
 
-    def inverse(self, state: State) -> Callable[[Floats], Floats]:
+    def inverse(self, state: State) -> Inverse:
         spectra = self._spectra(state)
-        return lambda V: self._apply(spectra, V, lambda Z: spectra.w[:, :, None] * Z)
+        return Inverse(lambda V: self._apply(spectra, V, lambda Z: spectra.w[:, :, None] * Z))
 
     def _spectra(self, state: State) -> _Spectra:
         pairs = self._places.pairs(state.shapes)

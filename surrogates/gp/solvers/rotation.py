@@ -18,7 +18,7 @@ from ..design import Design
 from ..kernels import Kernel
 from ..reml import NotPositiveDefinite, Reml, reml, weigh
 from ..sharing import Mixing
-from ._base import Curvature, Gradient, Result, State
+from ._base import Curvature, Gradient, Inverse, Result, State
 from ._pairs import Pairs, Places
 
 Floats = NDArray[np.float64]
@@ -66,7 +66,7 @@ class Rotation:
             return Result(value, gradient, None)
         return Result(value, gradient, self._curvature(state.mixing, pairs, α, W, solutions))
 
-    def inverse(self, state: State) -> Callable[[Floats], Floats]:
+    def inverse(self, state: State) -> Inverse:
         _, factors = self._covariances(state)
         if not all(try_cholesky_in_place(S) for S in factors):
             raise NotPositiveDefinite("the covariance matrix is not positive definite at the fitted parameters")
@@ -74,7 +74,7 @@ class Rotation:
         def solve(V: Floats) -> Floats:
             return self._rotate(V, lambda X: solve_factored(factors[0], X), lambda X: solve_factored(factors[1], X))
 
-        return solve
+        return Inverse(solve)
 
     def _covariances(self, state: State) -> tuple[Pairs, tuple[Floats, Floats]]:
         """Σ₊ and Σ₋ (N, N)."""

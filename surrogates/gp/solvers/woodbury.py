@@ -11,7 +11,6 @@ places and the same noise share one A_t.  Cost Σ n_t³ over different tasks, + 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,7 +32,7 @@ from ..design import Design
 from ..kernels import Kernel
 from ..reml import NotPositiveDefinite, factor_trend, trend_constant
 from ..sharing import Mixing
-from ._base import Curvature, Gradient, Result, State
+from ._base import Curvature, Gradient, Inverse, Result, State
 from ._pairs import Pairs, Places
 
 Floats = NDArray[np.float64]
@@ -111,9 +110,9 @@ class Woodbury:
             return Result(value, gradient, None)
         return Result(value, gradient, self._curvature(state.mixing, blocks, trend, α[:, 0]))
 
-    def inverse(self, state: State) -> Callable[[Floats], Floats]:
+    def inverse(self, state: State) -> Inverse:
         blocks = self._factor(state)
-        return lambda V: self._solve(blocks, V)
+        return Inverse(lambda V: self._solve(blocks, V))
 
     def _factor(self, state: State) -> _Blocks:
         pairs = self._places.pairs(state.shapes)
