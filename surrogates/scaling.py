@@ -63,7 +63,8 @@ class TargetScaling:
             columns = basis[rows]
             rank = int(np.linalg.matrix_rank(columns)) if columns.size else 0
             if int(rows.sum()) > rank:
-                rest = deviation - columns @ np.linalg.lstsq(columns, deviation, rcond=None)[0] if rank else y[rows]
+                fitted = columns @ np.linalg.lstsq(columns, deviation, rcond=None)[0] if rank else centre - mean
+                rest = deviation - fitted
                 residual += float(rest @ rest)
                 freedom_residual += int(rows.sum()) - rank
         spread_within = np.sqrt(within / freedom_within) if freedom_within else 0.0

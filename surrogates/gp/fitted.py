@@ -334,8 +334,8 @@ class FittedHierarchicalGP:
         small = self.predict(corner)
         arrays = {}
         for name, array in small.data_vars.items():
-            if set(array.dims) <= set(dataset.dims):
-                shape = {dim: dataset.sizes[dim] for dim in array.dims}
+            if set(array.dims) & set(dataset.dims):
+                shape = {dim: dataset.sizes.get(dim, size) for dim, size in array.sizes.items()}
                 chunks = tuple(dataset.chunks.get(dim, (size,)) for dim, size in shape.items())
                 arrays[name] = xr.Variable(array.dims, _lazy_empty(tuple(shape.values()), chunks), array.attrs)
             else:

@@ -18,7 +18,7 @@ from .core import Core
 from .custom import CustomKernel, resolve_kernel
 from .fitted import FittedHierarchicalGP
 from .fitting import Scaled, Settings, fit_posterior, make_problem, scale
-from .niw import expectation_maximisation
+from .niw import base_covariance, expectation_maximisation
 from .reporting import make_report
 from .solvers import SOLVERS, applicable_solvers
 from .solvers.woodbury import union_of_places
@@ -167,8 +167,7 @@ def _paper_mode(core: Core) -> Core:
     """Expectation-maximisation from the restricted-likelihood fit."""
     correlations, amplitude = core.niw_base()
     design = core.problem.objective.design
-    Z, _ = union_of_places(design.x)
-    κ = amplitude * correlations.cross(Z, Z)[0]
+    κ = base_covariance(correlations, amplitude, union_of_places(design.x)[0])
     noise = core.layout.split(core.mode).log_noise
     hyper = expectation_maximisation(design, κ, core.niw_precision, noise)
     return Core(core.scaled, core.settings, core.draws, core.mode, hyper)

@@ -10,7 +10,8 @@ the union Z of places (N), function values of task t are g_t ~ N(μ, C), μ ~ N(
 Where we differ from the alternation usually given: μ and β, given C, are the joint mode, found by one generalised least
 squares (the theorem that the hierarchy given C is an intrinsic coregionalisation model with ρ = 1/(1 + π)); π and κ come
 from the restricted likelihood of that model, π = (1-ρ)/ρ, κ = (1-ρ)sψ; τ = 2N + 3.  Away from Z the variance gets the
-Nyström residual κ** - k*'κ⁻¹k*, without which it falls to zero.  Plug-in makes its intervals too narrow.
+Nyström residual κ** - k*'κ⁻¹k*, without which it falls to zero.  Plug-in makes its intervals too narrow.  κ gets 1e-10 of
+its diagonal added (``report.jitter``): smooth kernels make it singular.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from .trends import Trend
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+#: added to the diagonal of κ, relative to it: smooth kernels make it singular in double precision
+JITTER = 1e-10
 
 
 class Hyper(NamedTuple):
@@ -114,7 +117,7 @@ class _Step(NamedTuple):
     means: Floats  # (T, N)
     spreads: Floats  # (T, N, N)
     inverse_diagonal: Floats  # (n,) diag V_t⁻¹
-    value: float  # log-likelihood part
+    value: float  # log-likelihood part, with the trends' priors
 
 
 def expectation_maximisation(
@@ -147,13 +150,18 @@ def expectation_maximisation(
     return Hyper(C, φ, len(trace), converged, tuple(trace))
 
 
+def base_covariance(correlations: Correlations, amplitude: float, Z: Floats) -> Floats:
+    """κ = amplitude (ψ(Z, Z) + JITTER I): (N, N)."""
+    return np.asarray(amplitude * (correlations.cross(Z, Z)[0] + JITTER * np.eye(len(Z))))
+
+
 def niw_process(
     design: Design, trend: Trend, correlations: Correlations, amplitude: float, precision: float, hyper: Hyper
 ) -> NiwProcess:
     """The plug-in posterior at the end of expectation-maximisation."""
     Z, index = union_of_places(design.x)
     step = _expect(design, index, hyper.C, precision, hyper.log_noise)
-    L = cholesky(amplitude * correlations.cross(Z, Z)[0], name="base covariance of the union of places").L
+    L = cholesky(base_covariance(correlations, amplitude, Z), name="base covariance of the union of places").L
     return NiwProcess(trend, correlations, amplitude, Z, L, step.beta, step.means, step.spreads)
 
 
@@ -178,6 +186,7 @@ def _expect(design: Design, index: Integers, C: Floats, precision: float, φ: Fl
     mean = C @ by_task.sum(axis=0) / precision
     means = mean + by_task @ C
     spreads, diagonal, value = np.empty((T, N, N)), np.empty(len(α)), rows.constant
+    value -= 0.5 * float(design.prior_precision.ravel() @ solution.beta[:, 0] ** 2)
     for t in range(T):
         mine = slice(int(design.bounds[t]), int(design.bounds[t + 1]))
         V = cell[mine, mine] + np.diag(rows.D[mine])

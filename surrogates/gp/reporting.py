@@ -15,6 +15,7 @@ from surrogates.schema import Table
 from .core import Core
 from .custom import CustomKernel
 from .fitting import Posterior
+from .niw import JITTER
 from .noise import EXACT, KnownNoise
 from .sharing import Coregional
 
@@ -52,10 +53,11 @@ def make_report(table: Table, core: Core, posterior: Posterior, seconds: float) 
 
 
 def _jitter(core: Core) -> float:
-    """What was added to the variances of exact readings, in the target's squared units."""
+    """What was added to the variances of exact readings, or to paper mode's base covariance, in squared units."""
     noise = core.problem.objective.design.noise
-    exact = isinstance(noise, KnownNoise) and noise.is_exact
-    return core.scaled.target.spread**2 * EXACT if exact else 0.0
+    exact = EXACT if isinstance(noise, KnownNoise) and noise.is_exact else 0.0
+    base = JITTER * core.niw_base()[1] if core.niw is not None else 0.0
+    return core.scaled.target.spread**2 * max(exact, base)
 
 
 def _outcome(core: Core, posterior: Posterior) -> str:

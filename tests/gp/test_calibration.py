@@ -120,8 +120,8 @@ def test_coverage_over_two_hundred_data_sets(fixed: bool) -> None:
 
 
 @pytest.mark.slow
-def test_other_trends_of_seeds_do_not_matter_on_large_data() -> None:
-    """With 3 x 60 readings the mode alone is nearly as good as the integral."""
+def test_with_many_readings_the_mode_is_as_good_as_the_integral() -> None:
+    """3 x 60 of them."""
     for integrate in (True, False):
         z = []
         for seed in range(40):
@@ -186,22 +186,22 @@ def test_other_tasks_fill_a_gap() -> None:
 @pytest.mark.parametrize("integrate", [True, False])
 @pytest.mark.parametrize("sharing", ["common", "two-kernels", "icm", "niw"])
 def test_exact_readings_are_interpolated(sharing: str, integrate: bool) -> None:
-    data, truth = draw(3, fixed=True)
-    x = np.concatenate([data["x"], truth["x"][::20]])
-    f = np.sin(6 * x) + np.r_[data["task"], truth["task"][::20]] * x
-    task = np.r_[data["task"], truth["task"][::20]]
-    exact = as_dataset(x, f, inputs=["x"], task=task).assign(s=("sample", np.zeros(len(x))))
+    task = np.repeat(np.arange(3), 9)
+    x = np.tile(np.linspace(0, 1, 9), 3) + 0.013 * task
+    exact = as_dataset(x, np.sin(7 * x + 0.6 * task) + task * x, inputs=["x"], task=task)
+    exact = exact.assign(s=("sample", np.zeros(27)))
     schema = Schema(inputs="x", target="y", task="task", noise="s")
     fitted = HierarchicalGP(schema, sharing=sharing, integrate=integrate).fit(exact)
     prediction, spread = fitted.predict(exact), float(exact["y"].std())
     assert float(np.abs(prediction["mean"] - exact["y"]).max()) < 1e-4 * spread
     assert float(prediction["std"].max()) < 1e-4 * spread
     assert float(prediction["noise_std"].max()) == 0
-    between = fitted.predict(exact.assign(x=exact["x"] + 0.02))
+    between = fitted.predict(exact.assign(x=exact["x"] + 0.06))
     assert float(between["std"].min()) > 3 * float(prediction["std"].max())
     # said, in the target's squared units
     scale = fitted.core.scaled.target.spread
-    assert fitted.report.jitter == pytest.approx(1e-10 * scale**2)
+    base = 1.0 if sharing != "niw" else fitted.core.niw_base()[1]  # paper mode's κ has one of its own
+    assert fitted.report.jitter == pytest.approx(1e-10 * scale**2 * max(1.0, base))
     assert f"jitter {fitted.report.jitter:.1e}" in str(fitted.report)
     assert "nugget" not in str(fitted.report)
 
