@@ -31,4 +31,11 @@ def load(path: str | os.PathLike[str]) -> Any:
             f"it may come from a newer version of surrogates"
         )
     module, name = FAMILIES[archive.kind]
-    return getattr(importlib.import_module(module), name).from_archive(archive)
+    family = getattr(importlib.import_module(module), name)
+    try:
+        return family.from_archive(archive)
+    except (KeyError, TypeError) as error:
+        raise FileFormatError(
+            f"{os.fspath(path)} lacks what a {archive.kind!r} needs ({error}); "
+            f"it may come from another version of surrogates"
+        ) from error

@@ -111,13 +111,16 @@ class Schema:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise DataError(f"the schema uses {twice} for two purposes; every variable has one")
+        taken = sorted({"mean", "std", "noise_std"} & set(names))
+        if taken:
+            raise DataError(f"{taken} are names of what predictions hold; rename the variable")
 
     def encode(self, data: xr.Dataset | pd.DataFrame, *, vocabulary: Vocabulary | None = None) -> Table:
         """Observations as arrays; rows whose target is NaN are dropped.
 
         Parameters
         ----------
-        data : the observations; a DataFrame is read as ``xr.Dataset.from_dataframe`` reads it
+        data : the observations; a DataFrame is read as ``xr.Dataset.from_dataframe`` reads it, a MultiIndex as columns
         vocabulary : of a fitted model: its units are converted to, its fidelities are the only ones allowed, and its
             tasks keep their positions (new ones are appended). None: everything is learnt from the data.
 
@@ -134,6 +137,7 @@ class Schema:
         target = dataset[self.target]
         dims = _dims_of(dataset, [self.target, *self.inputs, self.task, self.fidelity, self.noise], first=self.target)
         sizes = {str(dim): dataset.sizes[dim] for dim in dims}
+        self._refuse_foreign_dims(dataset)
         y = convert(_numbers(target, sizes), self.target, found=_units_of(target), wanted=units[self.target])
         observed = ~np.isnan(y)
         if not observed.any():
@@ -179,6 +183,18 @@ class Schema:
         frame = frame.set_coords([n for n in (*self.inputs, self.task, self.fidelity) if n in frame.data_vars])
         frame = frame.drop_vars([str(name) for name in frame.data_vars])
         return Points(np.stack(columns, axis=-1), task, fidelity, frame, dims, tuple(sizes.values()))
+
+    def _refuse_foreign_dims(self, dataset: xr.Dataset) -> None:
+        """A variable over a dim that the target lacks would repeat every reading."""
+        own = set(dataset[self.target].dims)
+        for name in (*self.inputs, self.task, self.fidelity, self.noise):
+            foreign = [str(dim) for dim in dataset[name].dims if dim not in own] if name is not None else []
+            if foreign:
+                raise DataError(
+                    f"variable {name!r} runs along {', '.join(map(repr, foreign))}, which the target {self.target!r} "
+                    f"(over {tuple(map(str, dataset[self.target].dims))}) doesn't: one reading would count many times; "
+                    f"give each reading its own value of {name!r}"
+                )
 
     def _require(self, dataset: xr.Dataset, names: Sequence[str | None]) -> None:
         missing = [name for name in names if name is not None and name not in dataset.variables]
@@ -250,14 +266,16 @@ def as_dataset(
     >>> as_dataset([[0.0], [1.0]], [2.0, 3.0], inputs=["x"], task=["a", "b"]).sizes["sample"]
     2
     """
-    table = np.asarray(x)
+    table = _unmasked(x)
     table = table[:, None] if table.ndim == 1 else table
     if table.ndim != 2 or table.shape[1] != len(inputs):
         raise DataError(f"x has shape {table.shape}; {len(inputs)} inputs {tuple(inputs)} want (n, {len(inputs)})")
     columns: dict[str, NDArray[Any]] = {name: table[:, k] for k, name in enumerate(inputs)}
     for name, values in ((target, y), ("task", task), ("fidelity", fidelity)):
         if values is not None:
-            column = np.asarray(values)
+            if name in columns:
+                raise DataError(f"the name {name!r} is used twice; every variable needs a name of its own")
+            column = _unmasked(values)
             if column.shape != (len(table),):
                 raise DataError(
                     f"{name!r} has shape {column.shape}; x has {len(table)} rows, so it must be ({len(table)},)"
@@ -266,8 +284,15 @@ def as_dataset(
     return xr.Dataset({name: ("sample", column) for name, column in columns.items()})
 
 
+def _unmasked(values: ArrayLike) -> NDArray[Any]:
+    """As an array; masked entries, which NumPy would unmask, become NaN."""
+    if isinstance(values, np.ma.MaskedArray):
+        return np.where(np.ma.getmaskarray(values), np.nan, values.data.astype(np.float64))
+    return np.asarray(values)
+
+
 def as_labelled(data: xr.Dataset | pd.DataFrame) -> xr.Dataset:
-    """The data as a Dataset; a DataFrame is read as ``xr.Dataset.from_dataframe`` reads it.
+    """The data as a Dataset; a DataFrame is read as ``xr.Dataset.from_dataframe`` reads it, a MultiIndex as columns.
 
     Raises
     ------
@@ -277,7 +302,8 @@ def as_labelled(data: xr.Dataset | pd.DataFrame) -> xr.Dataset:
     if isinstance(data, xr.Dataset):
         return data
     if isinstance(data, pd.DataFrame):
-        return xr.Dataset.from_dataframe(data)
+        # row by row: a MultiIndex would become a grid, with places for combinations that nobody asked for
+        return xr.Dataset.from_dataframe(data.reset_index() if isinstance(data.index, pd.MultiIndex) else data)
     raise DataError(
         f"expected an xarray.Dataset or a pandas.DataFrame, got {type(data).__name__}; "
         f"surrogates.as_dataset makes a Dataset from arrays"
@@ -347,6 +373,8 @@ def _codes(
     if name is None:
         return (None,), np.zeros(count, dtype=np.int64), []
     everything = _flat(dataset[name], sizes)
+    if everything.dtype.kind in "mM":
+        raise DataError(f"variable {name!r} has labels of dtype {everything.dtype}; convert them to text first")
     missing = pd.isna(everything[keep])
     if missing.any():
         raise DataError(f"variable {name!r} has {int(missing.sum())} missing labels; every reading needs one")
@@ -368,6 +396,10 @@ def _codes(
             f"unknown {name} {', '.join(map(repr, new))}; the model knows {', '.join(map(repr, known))}; "
             f"correct the label, or add its observations first (update for a new task, fit for a new fidelity)"
         )
+    types = {type(label).__name__ for label in known}
+    odd = [label for label in new if type(label).__name__ not in types]
+    if odd:
+        raise DataError(f"{name} {odd[0]!r} is of type {type(odd[0]).__name__}, the model's are of {', '.join(types)}")
     full = (*known, *new)
     lookup = np.array([full.index(label) for label in labels], dtype=np.int64)
     return full, lookup[position.reshape(-1)] if len(labels) else np.zeros(0, dtype=np.int64), empty

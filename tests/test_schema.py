@@ -96,11 +96,14 @@ def test_inputs_may_be_coordinates_variables_or_scalars() -> None:
     assert_array_equal(FULL.encode(scalar).x, np.full((4, 1), 2.5))
 
 
-def test_dims_that_only_an_input_has_repeat_the_target() -> None:
+@pytest.mark.parametrize("role", ["inputs", "task", "fidelity", "noise"])
+def test_a_dim_that_the_target_lacks_would_repeat_its_readings(role: str) -> None:
     data = xr.Dataset({"height": ("x", [1.0, 2.0]), "y": ("y", [0.0, 5.0, 9.0])}, coords={"x": [0.0, 1.0]})
-    read = Schema(inputs=("x", "y"), target="height").encode(data)
-    assert_array_equal(read.y, [1, 1, 1, 2, 2, 2])
-    assert_array_equal(read.x[:, 1], [0, 5, 9, 0, 5, 9])
+    names = {"inputs": ("x", "y")} if role == "inputs" else {"inputs": ("x",), role: "y"}
+    with pytest.raises(
+        DataError, match=r"variable 'y' runs along 'y', which the target 'height' \(over \('x',\)\) doesn't"
+    ):
+        Schema(target="height", **names).encode(data)  # type: ignore[arg-type]
 
 
 def test_one_input_may_be_given_as_text_and_several_as_a_list() -> None:

@@ -70,29 +70,40 @@ def collapse(readings: Readings, trend: Trend, prior: TrendPrior) -> Collapsed:
 
 
 def trend_prior(readings: Readings, trend: Trend) -> TrendPrior:
-    """Flat, but for tasks with too few places to determine their own trend: theirs is what the other tasks show.
+    """Flat, but for tasks with too few places for their own trend: theirs is what the other tasks show.
 
-    Such a task's coefficients get the mean of the determined tasks' least-squares coefficients, and their spread
-    between tasks plus the squared size of one scaled unit.
+    Too few are places that don't determine the p coefficients; and fewer than 2p, where two tasks or more have as many:
+    slopes between close places would have wild estimates. Such a task's coefficients get the mean of the other tasks'
+    least-squares coefficients, and their spread between tasks plus the squared size of one scaled unit.
+
+    A flat prior's mean has no influence; it is the least-squares fit, so that the likelihood sees small numbers even
+    where tasks lie far apart.
     """
     columns = trend.columns(readings.x)  # (N, p)
     T, p = readings.tasks, columns.shape[1]
     mean, precision = np.zeros((T, p)), np.zeros((T, p))
-    poor, found = [], []
+    if p == 0:
+        return TrendPrior(mean, precision, ())
+    determined, places = np.zeros(T, dtype=bool), np.zeros(T, dtype=np.int64)
     for t in range(T):
         rows = readings.task == t
-        if p and np.linalg.matrix_rank(columns[rows]) < p:
-            poor.append(t)
-        elif p:
-            found.append(np.linalg.lstsq(columns[rows], readings.y[rows], rcond=None)[0])
-    if poor:
+        determined[t] = np.linalg.matrix_rank(columns[rows]) == p
+        places[t] = max(len(np.unique(column)) for column in readings.x[rows].T)
+        if places[t] < 2 * p:  # coordinates may repeat where places don't
+            places[t] = len(np.unique(readings.x[rows], axis=0))
+        if determined[t]:
+            mean[t] = np.linalg.lstsq(columns[rows], readings.y[rows], rcond=None)[0]
+    ample = determined & (places >= 2 * p)
+    found = ample if ample.sum() > 1 else determined
+    poor = ~found
+    if poor.any():
         centre, spread = np.zeros(p), np.full(p, 10.0**2)
-        if found:
-            centre = np.mean(found, axis=0)
-            between = np.var(found, axis=0, ddof=1) if len(found) > 1 else np.full(p, 10.0**2)
-            spread = 1.0 + between * (1 + 1 / len(found))
+        if found.any():
+            centre = mean[found].mean(axis=0)
+            between = mean[found].var(axis=0, ddof=1) if found.sum() > 1 else np.full(p, 10.0**2)
+            spread = 1.0 + between * (1 + 1 / found.sum())
         mean[poor], precision[poor] = centre, 1.0 / spread
-    return TrendPrior(mean, precision, tuple(poor))
+    return TrendPrior(mean, precision, tuple(np.flatnonzero(poor).tolist()))
 
 
 def _cells(x: Floats, task: Integers) -> tuple[Integers, Integers]:

@@ -16,7 +16,6 @@ from .fitting import Problem, Scaled, Settings, conditioner, make_problem
 from .laplace import Draws
 from .leave_one_out import Solved, indispensable, leave_one_out
 from .niw import Hyper, NiwProcess, niw_alpha, niw_process
-from .noise import KnownNoise
 from .objective import Layout
 from .process import Process, StationaryCorrelations
 from .solvers import applicable_solvers
@@ -63,13 +62,6 @@ class Core:
     def noise_variances(self) -> Floats:
         """(F,) variances of the noise groups, where they are learnt: the mean over the draws."""
         return np.asarray(self.weights @ np.exp(np.stack([self._log_noise(k) for k in range(len(self.weights))])))
-
-    def nuggets(self) -> Floats:
-        """(k,) variance of f that each posterior's kernel doesn't resolve; 0 where the noise is learnt, which holds it."""
-        noise = self.problem.collapsed.design.noise
-        if not isinstance(noise, KnownNoise):
-            return np.zeros(len(self.weights))
-        return np.array([noise.nugget(self._log_noise(k)) for k in range(len(self.weights))])
 
     def _log_noise(self, draw: int) -> Floats:
         return self.niw.log_noise if self.niw is not None else self.layout.split(self.draws.parameters[draw]).log_noise

@@ -21,7 +21,6 @@ from surrogates.schema import Points, Schema, Vocabulary, as_labelled
 from .collapse import Readings
 from .core import Core
 from .fitting import make_readings
-from .process import distinct_places
 from .sharing import Coregional
 from .storage import KIND, pack, unpack
 
@@ -60,7 +59,8 @@ class FittedHierarchicalGP:
         -------
         xr.Dataset over the dims of `at`, in the target's units:
             mean : of f, trend and common process integrated, averaged over the draws of the hyper-parameters
-            std : of f. With known noise it includes what the kernel doesn't resolve (the nugget), which is part of f then
+            std : of f. With known noise, f includes what the kernel doesn't resolve (the nugget), which a reading tells of
+                at its own place only
             noise_std : of a reading given f. If `at` names fidelities it is over the dims of `at`, else over the
                 fidelities (and tasks, where noise is learnt for each)
 
@@ -98,10 +98,7 @@ class FittedHierarchicalGP:
         x, task = self.core.scaled.inputs(points.x), points.task
         parts = [process.covariance(x, task) for process in self.core.processes]
         means = [process.moments(x, task).mean for process in self.core.processes]
-        mixed = mix_covariances(parts, means, self.core.weights)
-        _, place = distinct_places(points.x, points.task)
-        mixed += float(self.core.weights @ self.core.nuggets()) * (place[:, None] == place)
-        covariance = self.core.scaled.target.variance(mixed)
+        covariance = self.core.scaled.target.variance(mix_covariances(parts, means, self.core.weights))
         units = self.vocabulary.units[self.schema.target]
         attrs = {"long_name": f"covariance of {self.schema.target}", **({"units": f"({units})**2"} if units else {})}
         return xr.DataArray(covariance, dims=("place", "place_2"), attrs=attrs)
@@ -122,14 +119,10 @@ class FittedHierarchicalGP:
         generator = np.random.default_rng(seed)
         chosen = generator.choice(len(self.core.weights), n, p=self.core.weights)
         x, task = self.core.scaled.inputs(points.x), points.task
-        draws, nuggets = np.empty((n, len(x))), self.core.nuggets()
-        _, place = distinct_places(points.x, points.task)
+        draws = np.empty((n, len(x)))
         for k in np.unique(chosen):
             mine = chosen == k
             draws[mine] = self.core.processes[k].sample(x, task, int(mine.sum()), generator)
-            if nuggets[k] > 0:
-                unresolved = generator.standard_normal((int(mine.sum()), len(x)))
-                draws[mine] += np.sqrt(nuggets[k]) * unresolved[:, place]
         return points.label(self.core.scaled.target.mean(draws), self._attrs("draw"), leading=("draw",))
 
     def gradient(self, at: xr.Dataset | pd.DataFrame) -> xr.Dataset:
@@ -143,12 +136,11 @@ class FittedHierarchicalGP:
         x = self.core.scaled.inputs(points.x)
         target, width = self.core.scaled.target, self.core.scaled.inputs.width
         d_mean, d_std = np.empty(x.shape), np.empty(x.shape)
-        nugget = float(self.core.weights @ self.core.nuggets())
         for rows in self._chunks(len(x)):
-            moments = [process.moments(x[rows], points.task[rows]) for process in self.core.processes]
+            moments = [process.moments(x[rows], points.task[rows], beside=True) for process in self.core.processes]
             slopes = [process.slopes(x[rows], points.task[rows]) for process in self.core.processes]
             mixed = mix_slopes(slopes, moments, self.core.weights)
-            std = np.sqrt(mix(moments, self.core.weights).variance + nugget)
+            std = np.sqrt(mix(moments, self.core.weights).variance)
             d_mean[rows] = mixed.mean
             halves = 2 * std[:, None]
             d_std[rows] = np.divide(mixed.variance, halves, out=np.full(mixed.variance.shape, np.nan), where=halves > 0)
@@ -300,7 +292,7 @@ class FittedHierarchicalGP:
             x, task = self.core.scaled.inputs(points.x[rows]), points.task[rows]
             mixed = mix([process.moments(x, task) for process in self.core.processes], self.core.weights)
             mean[rows], variance[rows] = mixed
-        return Moments(mean, variance + float(self.core.weights @ self.core.nuggets()))
+        return Moments(mean, variance)
 
     def _noise_std(self, points: Points) -> xr.DataArray:
         """Standard deviation of a reading given f."""

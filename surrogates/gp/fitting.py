@@ -167,7 +167,9 @@ def conditioner(problem: Problem, settings: Settings, trend: Trend) -> Callable[
         else:
             kernels = (settings.kernel,) * len(state.mixing.matrix)
             correlations = StationaryCorrelations(kernels, state.shapes)
-        return condition(objective.design, trend, correlations, state, objective.solver.inverse(state))
+        noise = objective.design.noise
+        nugget = noise.nugget(objective.layout.split(θ).log_noise) if isinstance(noise, KnownNoise) else 0.0
+        return condition(objective.design, trend, correlations, state, objective.inverse(state), nugget)
 
     return at
 
@@ -285,7 +287,8 @@ def _start_on_subsets(
         subset = _subset(scaled, size / rows, seed)
         problem = make_problem(replace(scaled, prior=trend_prior(subset, scaled.trend)), settings, subset)
         rough = _rough(problem.objective, starts, lambda value: None)
-        best = _descend(problem.objective, rough, lambda value: None, tolerance=TOLERANCE)
+        tolerance = TOLERANCE if following == rows > LARGE else 10 * TOLERANCE  # where its curvature will be taken
+        best = _descend(problem.objective, rough, lambda value: None, tolerance=tolerance)
         correction = None
         if rows > LARGE and following == rows and best.curvature is not None:
             correction = (_difference_curvature(problem.objective, best.x) - best.curvature) * (rows / size)

@@ -26,7 +26,7 @@ from surrogates.linalg import cholesky, log_determinant, solve_factored
 from surrogates.posterior import Moments, Slopes
 
 from .design import Design
-from .noise import LearntNoise
+from .noise import KnownNoise, LearntNoise
 from .process import Correlations, distinct_places
 from .reml import reml
 from .solvers.woodbury import union_of_places
@@ -60,8 +60,11 @@ class NiwProcess:
     beta: Floats  # (T, p)
     means: Floats  # (T, N) m_t
     spreads: Floats  # (T, N, N) S_t
+    nugget: (
+        float  # variance of f, own to each (task, place), that the kernel doesn't resolve; never learnt from readings
+    )
 
-    def moments(self, x: Floats, task: Integers) -> Moments:
+    def moments(self, x: Floats, task: Integers, *, beside: bool = False) -> Moments:
         """Mean h*'β_t + k*'κ⁻¹m_t and variance, Nyström residual included, at x (m, d)."""
         k, a = self._projected(x)
         mean = (self.trend.columns(x) * self.beta[task]).sum(axis=1) + (a * self.means[task].T).sum(axis=0)
@@ -69,7 +72,7 @@ class NiwProcess:
         for t in np.unique(task):
             mine = task == t
             variance[mine] += (a[:, mine] * (self.spreads[t] @ a[:, mine])).sum(axis=0)
-        return Moments(mean, np.maximum(variance, 0.0))
+        return Moments(mean, np.maximum(variance, 0.0) + self.nugget)
 
     def slopes(self, x: Floats, task: Integers) -> Slopes:
         """Derivatives of `moments` by x (m, d)."""
@@ -93,6 +96,8 @@ class NiwProcess:
             mine = np.ix_(task == t, task == t)
             at = a[:, task == t]
             total[mine] = prior[mine] + at.T @ self.spreads[t] @ at
+        place = distinct_places(x, task)[1]
+        total[place[:, None] == place] += self.nugget
         return np.asarray(0.5 * (total + total.T))
 
     def sample(self, x: Floats, task: Integers, count: int, generator: np.random.Generator) -> Floats:
@@ -162,7 +167,8 @@ def niw_process(
     Z, index = union_of_places(design.x)
     step = _expect(design, index, hyper.C, precision, hyper.log_noise)
     L = cholesky(base_covariance(correlations, amplitude, Z), name="base covariance of the union of places").L
-    return NiwProcess(trend, correlations, amplitude, Z, L, step.beta, step.means, step.spreads)
+    nugget = design.noise.nugget(hyper.log_noise) if isinstance(design.noise, KnownNoise) else 0.0
+    return NiwProcess(trend, correlations, amplitude, Z, L, step.beta, step.means, step.spreads, nugget)
 
 
 def niw_alpha(design: Design, precision: float, hyper: Hyper) -> tuple[Floats, Floats]:

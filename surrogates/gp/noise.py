@@ -93,7 +93,7 @@ class LearntNoise:
     def gradient(self, φ: Floats, rows: Rows, α: Floats, p_diagonal: Floats) -> Floats:
         """∂ℓ/∂φ_f = ½ {[SS_f + Σ_i R_if((Ȳ_if - ŷ_i)² + v_i)]/σ²_f - N_f}, ŷ = y - Dα, v = D - D² diag P."""
         v = rows.D - rows.D**2 * p_diagonal
-        square = (self.means - (rows.y - rows.D * α)) ** 2
+        square = (self.means - rows.y + rows.D * α) ** 2
         residual = np.einsum("fi,fi->f", square + v, self.counts)
         return np.asarray(0.5 * ((self.squares + residual) / np.exp(φ) - self.totals))
 
@@ -104,7 +104,7 @@ class LearntNoise:
         (E their noise), v_f'P v_g = ṽ_f'P ṽ_g + [v_f'E⁻¹v_g - ṽ_f'D⁻¹ṽ_g].
         """
         σ2 = np.exp(φ)
-        deviation = self.means - (rows.y - rows.D * α)  # (F, n)
+        deviation = self.means - rows.y + rows.D * α  # (F, n)
         weighted = self.counts * deviation / σ2[:, None]
         hidden = np.diag(self.squares / σ2 + (weighted * deviation).sum(axis=1))
         collapsed = rows.D * weighted

@@ -9,6 +9,7 @@ observed and the expected information; it needs no second derivatives.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,9 +20,11 @@ from numpy.typing import NDArray
 from .design import Design
 from .noise import Rows
 from .sharing import Sharing
-from .solvers._base import Curvature, Gradient, Solver, State
+from .solvers._base import Curvature, Gradient, Inverse, Solver, State
 
 Floats = NDArray[np.float64]
+#: solvers work in buffers of theirs, which threads that question one fitted model share
+_BUFFERS = threading.Lock()
 
 
 class Parts(NamedTuple):
@@ -123,12 +126,18 @@ class Objective:
     def gradient(self, θ: Floats) -> Gradient:
         """The solver's gradient at θ, with α and diag P; kept from the latest descent that ended there."""
         key = θ.tobytes()
-        if self._latest is None or self._latest[0] != key:
-            state, _ = self.state(θ)
-            result = self.solver.evaluate(state, order=1).gradient
-            assert result is not None
-            self._latest = (key, result)
-        return self._latest[1]
+        with _BUFFERS:
+            if self._latest is None or self._latest[0] != key:
+                state, _ = self.state(θ)
+                result = self.solver.evaluate(state, order=1).gradient
+                assert result is not None
+                self._latest = (key, result)
+            return self._latest[1]
+
+    def inverse(self, state: State) -> Inverse:
+        """Σ⁻¹ at `state`, with factors of its own."""
+        with _BUFFERS:
+            return self.solver.inverse(state)
 
     def __call__(self, θ: Floats, order: int) -> Value:
         """Objective at θ (p,): value (order 0), gradient (1), gradient and average information (2)."""

@@ -29,7 +29,7 @@ Integers = NDArray[np.int64]
 class Process(Protocol):
     """A posterior over functions of (place, task), in scaled units."""
 
-    def moments(self, x: Floats, task: Integers) -> Moments: ...
+    def moments(self, x: Floats, task: Integers, *, beside: bool = False) -> Moments: ...
     def slopes(self, x: Floats, task: Integers) -> Slopes: ...
     def covariance(self, x: Floats, task: Integers) -> Floats: ...
     def sample(self, x: Floats, task: Integers, count: int, generator: np.random.Generator) -> Floats: ...
@@ -74,7 +74,10 @@ class StationaryCorrelations:
 
 @dataclass(frozen=True)
 class Conditioned:
-    """Posterior given the rows of a design.  Made by `condition`; immutable, with factors of its own."""
+    """Posterior given the rows of a design.  Made by `condition`; immutable, with factors of its own.
+
+    nugget : variance of f that its kernel doesn't resolve, own to each (task, place) and part of every row's D
+    """
 
     design: Design
     trend: Trend
@@ -85,10 +88,11 @@ class Conditioned:
     beta: Floats  # (T, p), prior mean included
     B: Floats  # Σ⁻¹H (n, q)
     L_A: Floats  # (q, q)
+    nugget: float
 
-    def moments(self, x: Floats, task: Integers) -> Moments:
-        """Mean and variance at x (m, d) of tasks (m,)."""
-        K = self._cross(x, task)
+    def moments(self, x: Floats, task: Integers, *, beside: bool = False) -> Moments:
+        """Mean and variance at x (m, d) of tasks (m,); or infinitely close to it, where no place was read."""
+        K = self._cross(x, task) if beside else self._cross_with_nugget(x, task)
         columns = self.trend.columns(x)
         mean = (columns * self.beta[task]).sum(axis=1) + K.T @ self.alpha
         if self.inverse.factor is None:
@@ -103,7 +107,7 @@ class Conditioned:
         return Moments(mean, np.maximum(variance, 0.0))
 
     def slopes(self, x: Floats, task: Integers) -> Slopes:
-        """Derivatives by x (m, d).
+        """Derivatives by x (m, d), infinitely close to it: where a nugget was read, f jumps.
 
         ∂m*/∂x = J_h'β̂ + J_k'α;  ∂v*/∂x = ∂k** - 2 J_k'(Σ⁻¹k* + B A⁻¹u) + 2 J_h'A⁻¹u
         """
@@ -124,7 +128,7 @@ class Conditioned:
 
     def covariance(self, x: Floats, task: Integers) -> Floats:
         """Joint covariance (m, m) at x (m, d) of tasks (m,)."""
-        K = self._cross(x, task)
+        K = self._cross_with_nugget(x, task)
         SK = self.inverse.solve(K)
         V = solve_lower(self.L_A, self._unexplained_trend(self.trend.columns(x), task, SK))
         covariance = self._prior_covariance(x, task) - K.T @ SK + V.T @ V
@@ -138,14 +142,14 @@ class Conditioned:
         design, n = self.design, len(self.design.x)
         both, tasks = np.concatenate([design.x, x]), np.concatenate([design.task, task])
         first, place = distinct_places(both, tasks)  # a place met twice would make the covariance singular
-        prior = self._prior_covariance(both[first], tasks[first])
+        prior = self._prior_covariance(both[first], tasks[first], distinct=True)
         L = cholesky(prior, name="prior covariance of the places to sample at").L
         g = (L @ generator.standard_normal((len(first), count)))[place]
-        e = np.sqrt(self.state.D)[:, None] * generator.standard_normal((n, count))
+        e = np.sqrt(np.maximum(self.state.D - self.nugget, 0.0))[:, None] * generator.standard_normal((n, count))
         deviation = solve_lower_transposed(self.L_A, generator.standard_normal((len(self.L_A), count)))
         β = self.beta.ravel()[:, None] + deviation  # (q, count)
         y = (self.state.y + design.offset)[:, None] - self._own_trend(design.basis, design.task, β) - g[:n] - e
-        update = self._cross(x, task).T @ self.inverse.solve(y)
+        update = self._cross_with_nugget(x, task).T @ self.inverse.solve(y)
         return np.asarray((self._own_trend(self.trend.columns(x), task, β) + g[n:] + update).T)
 
     def _own_trend(self, columns: Floats, task: Integers, β: Floats) -> Floats:
@@ -166,13 +170,26 @@ class Conditioned:
             total += ψ
         return total
 
+    def _cross_with_nugget(self, x: Floats, task: Integers) -> Floats:
+        """k* (n, m) with the nugget of those places that were read."""
+        K = self._cross(x, task)
+        if self.nugget > 0:
+            rows, columns = met_places(self.design.x, self.design.task, x, task)
+            K[rows, columns] += self.nugget
+        return K
+
     def _prior_variance(self, x: Floats, task: Integers) -> Floats:
         pairs = zip(self.state.mixing.matrix, self.correlations.diagonal(x), strict=True)
-        return np.asarray(sum(np.diagonal(B)[task] * ψ for B, ψ in pairs))
+        return np.asarray(self.nugget + sum(np.diagonal(B)[task] * ψ for B, ψ in pairs))
 
-    def _prior_covariance(self, x: Floats, task: Integers) -> Floats:
+    def _prior_covariance(self, x: Floats, task: Integers, *, distinct: bool = False) -> Floats:
+        """(m, m); `distinct` if no (task, place) is met twice."""
         pairs = zip(self.state.mixing.matrix, self.correlations.cross(x, x), strict=True)
-        return np.asarray(sum(ψ * B[np.ix_(task, task)] for B, ψ in pairs))
+        total = np.asarray(sum(ψ * B[np.ix_(task, task)] for B, ψ in pairs))
+        if self.nugget > 0:
+            place = np.arange(len(x)) if distinct else distinct_places(x, task)[1]
+            total[place[:, None] == place] += self.nugget
+        return total
 
     def _unexplained_trend(self, columns: Floats, task: Integers, SK: Floats) -> Floats:
         """u = h* - H'Σ⁻¹k*: (q, m)."""
@@ -199,7 +216,21 @@ def distinct_places(x: Floats, task: Integers) -> tuple[Integers, Integers]:
     return first, place.reshape(-1)
 
 
-def condition(design: Design, trend: Trend, correlations: Correlations, state: State, inverse: Inverse) -> Conditioned:
+def met_places(x: Floats, task: Integers, z: Floats, other: Integers) -> tuple[Integers, Integers]:
+    """Rows of x (n, d) and of z (m, d) that are the same (task, place): (k,), (k,); those of x are all different."""
+    near = np.flatnonzero(np.isin(other, task))
+    for k in range(x.shape[1]):  # a sieve, since rows are compared one by one otherwise
+        near = near[np.isin(z[near, k], x[:, k])]
+    _, place = distinct_places(np.concatenate([x, z[near]]), np.concatenate([task, other[near]]))
+    row_of = np.full(len(x) + len(near), -1)
+    row_of[place[: len(x)]] = np.arange(len(x))
+    rows = row_of[place[len(x) :]]
+    return rows[rows >= 0], near[rows >= 0]
+
+
+def condition(
+    design: Design, trend: Trend, correlations: Correlations, state: State, inverse: Inverse, nugget: float
+) -> Conditioned:
     """Posterior of the functions at one state of the hyper-parameters.
 
     Raises
@@ -214,4 +245,4 @@ def condition(design: Design, trend: Trend, correlations: Correlations, state: S
     β = solve_factored(L_A, (H.T @ Sy)[:, None])[:, 0]
     α = Sy - B @ β
     coefficients = β.reshape(design.prior_mean.shape) + design.prior_mean
-    return Conditioned(design, trend, correlations, state, inverse, α, coefficients, B, L_A)
+    return Conditioned(design, trend, correlations, state, inverse, α, coefficients, B, L_A, nugget)

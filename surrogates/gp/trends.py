@@ -67,7 +67,7 @@ class Trend:
 
     def _custom(self, x: Floats) -> Floats:
         assert self.basis is not None
-        columns = np.asarray(self.basis(x), dtype=np.float64)
+        columns = np.asarray(self.basis(x.copy()), dtype=np.float64)
         if columns.ndim != 2 or len(columns) != len(x) or not np.isfinite(columns).all():
             raise DataError(
                 f"the trend function gave shape {columns.shape} for {len(x)} points; "

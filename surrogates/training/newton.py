@@ -201,7 +201,10 @@ def _corrected(curvature: Floats, correction: Floats, free: NDArray[np.bool_]) -
     plain = curvature[np.ix_(free, free)]
     if not free.any() or not correction.any():
         return plain
-    L = np.linalg.cholesky(plain)
+    try:
+        L = np.linalg.cholesky(plain)
+    except np.linalg.LinAlgError as error:
+        raise NumericalError("the curvature is not positive definite in double precision") from error
     whitened = np.linalg.solve(L, np.linalg.solve(L, correction[np.ix_(free, free)]).T)
     lowest = float(np.linalg.eigvalsh(0.5 * (whitened + whitened.T))[0])
     for share in (1.0, 0.5, 0.2):

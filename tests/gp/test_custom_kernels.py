@@ -333,7 +333,7 @@ def test_the_users_kernel_stays_as_it_was() -> None:
 
 
 def test_updates_take_own_kernels() -> None:
-    model, more = fitted("product"), observed(5, seed=7, tasks="d")
+    model, more = fitted("product"), observed(7, seed=7, tasks="d")  # enough places for a flat trend
     few = _with_few_draws(model.core)
     updated = FittedHierarchicalGP(model.schema, model.vocabulary, model.report, few).update(more)
     mean, std = kriged(updated, KERNELS["product"](), xr.concat([DATA, more], "sample"), AT)

@@ -78,7 +78,7 @@ class Case:
         return -objective(θ, 0).value - objective.log_prior(θ)
 
     def covariance(self, θ: Floats, x: Floats, task: Integers, z: Floats, other: Integers) -> Floats:
-        """Prior covariance of f."""
+        """Prior covariance of f; with known noise, f includes a nugget of its own at every (task, place)."""
         parts = self.layout.split(θ)
         mixing = self.sharing.mixing(parts.sharing)
         l = np.exp(parts.log_shapes)
@@ -86,7 +86,10 @@ class Case:
             (B[np.ix_(task, other)] * correlations(self.kernel, x, z, l[c]) for c, B in enumerate(mixing.matrix)),
             np.zeros((len(x), len(z))),
         )
-        return total
+        if self.readings.variance is None or not len(parts.log_noise):
+            return total
+        same = (task[:, None] == other) & (x[:, None] == z[None]).all(axis=2)
+        return total + same * np.exp(parts.log_noise[0])
 
     def reading_covariance(self, θ: Floats) -> Floats:
         """Covariance of all single readings."""
@@ -94,8 +97,7 @@ class Case:
         K = self.covariance(θ, r.x, r.task, r.x, r.task)
         if r.variance is None:
             return np.asarray(K + np.diag(np.exp(noise)[r.group]))
-        same = (r.task[:, None] == r.task) & (r.x[:, None] == r.x[None]).all(axis=2)
-        return np.asarray(K + np.diag(r.variance) + same * np.exp(noise[0]))
+        return np.asarray(K + np.diag(r.variance))
 
     def trend_columns(self, x: Floats, task: Integers) -> Floats:
         h = self.trend.columns(x)
@@ -118,15 +120,19 @@ class Case:
         return np.asarray(Si - Si @ H @ np.linalg.solve(H.T @ Si @ H, H.T @ Si))
 
     def predict(self, θ: Floats, x: Floats, task: Integers) -> tuple[Floats, Floats]:
-        """Mean and joint covariance of f by universal kriging: one bordered system with Lagrange multipliers."""
+        """Mean and joint covariance of f by universal kriging: one bordered system with Lagrange multipliers.
+
+        Tasks with few places have a normal prior of their trend instead of a flat one.
+        """
         r = self.readings
+        prior = trend_prior(r, self.trend)
         S, H = self.reading_covariance(θ), self.trend_columns(r.x, r.task)
-        q = H.shape[1]
-        border = np.block([[S, H], [H.T, np.zeros((q, q))]])
-        k = self.covariance(θ, r.x, r.task, x, task)
-        right = np.concatenate([k, self.trend_columns(x, task).T])
+        border = np.block([[S, H], [H.T, -np.diag(prior.precision.ravel())]])
+        k, h = self.covariance(θ, r.x, r.task, x, task), self.trend_columns(x, task)
+        right = np.concatenate([k, h.T])
         weights = np.linalg.solve(border, right)
-        mean = weights[: len(r.y)].T @ r.y
+        centre = np.where(prior.precision > 0, prior.mean, 0.0).ravel()
+        mean = h @ centre + weights[: len(r.y)].T @ (r.y - H @ centre)
         return mean, self.covariance(θ, x, task, x, task) - weights.T @ right
 
 
@@ -205,7 +211,7 @@ def central_gradient(function: Callable[[Floats], float], θ: Floats, step: floa
 def kriged(model: FittedHierarchicalGP, data: xr.Dataset, at: xr.Dataset) -> tuple[Floats, Floats]:
     """Mean and standard deviation of f at `at`, in the data's units, from single readings and the fit's draws alone.
 
-    Universal kriging at every draw of the hyper-parameters, mixed by weight. Trends are flat: tasks need their places.
+    Universal kriging at every draw of the hyper-parameters, mixed by weight.
     """
     schema, core = model.schema, model.core
     labels = [*model.vocabulary.tasks]
@@ -220,9 +226,8 @@ def kriged(model: FittedHierarchicalGP, data: xr.Dataset, at: xr.Dataset) -> tup
     first, second = np.zeros(len(x)), np.zeros(len(x))
     for w, θ in zip(core.draws.weights, core.draws.parameters, strict=True):
         mean, covariance = case.predict(θ, x, task)
-        nugget = 0.0 if readings.variance is None else float(np.exp(core.layout.split(θ).log_noise[0]))
         first += w * mean
-        second += w * (np.diag(covariance) + mean**2 + nugget)
+        second += w * (np.diag(covariance) + mean**2)
     target = core.scaled.target
     return target.centre + target.spread * first, target.spread * np.sqrt(second - first**2)
 
