@@ -79,6 +79,16 @@ def invert_factor_in_place(L: Floats) -> None:
             raise NumericalError("a Cholesky factor has a zero on its diagonal")
 
 
+def invert_lower(L: Floats) -> Floats:
+    """L⁻¹ (n, n), zeros above the diagonal, for the lower triangle of L (n, n, C order)."""
+    if len(L) == 0:
+        return np.zeros_like(L)
+    inverse, info = lapack.dtrtri(np.tril(L).T, lower=0)
+    if info:
+        raise NumericalError("a triangular factor has a zero on its diagonal")
+    return np.ascontiguousarray(inverse.T)
+
+
 def solve_lower(L: Floats, B: Floats) -> Floats:
     """L⁻¹ B for the lower triangle of L (n, n, C order), B (n, k)."""
     return _triangular(L, B, transposed=1)

@@ -170,6 +170,8 @@ def _storable(name: str, array: NDArray[Any]) -> NDArray[Any]:
 def _replace(path: Path, data: bytes) -> None:
     """Put `data` at `path`, atomically: a file beside it takes its place once it is safely on the disk."""
     target = path.resolve()  # a link stays a link
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{path} can't be written: the folder {target.parent} doesn't exist; make it first")
     beside = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}")
     try:
         with beside.open("xb") as file:

@@ -25,8 +25,8 @@ class FitReport:
     """How a fit went.
 
     outcome : how the minimisation ended, in words; is_success : whether it reached a minimum
-    log_evidence : restricted log-likelihood at the mode, in the target's units; comparable between models with the
-        same trend on the same data
+    log_evidence : restricted log-likelihood at its mode, in the target's units; comparable between models with the same
+        trend on the same data, but no integral over the hyper-parameters: models with more of them score higher
     trace : objective after each accepted step
     jitter : what was added to a covariance matrix's diagonal
     draws, effective_draws : hyper-parameter draws that predictions average over, and how many equal ones they count for

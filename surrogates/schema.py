@@ -60,6 +60,7 @@ class Points:
     x: Floats  # (m, d)
     task: Integers  # (m,)
     fidelity: Integers | None  # (m,), None if the request names no fidelity
+    noise_variance: Floats | None  # (m,) in the target's squared units, None if the request holds no known noise
     frame: xr.Dataset  # dims, coordinates and attrs of the request, no data variables
     dims: tuple[str, ...]
     shape: tuple[int, ...]
@@ -169,20 +170,24 @@ class Schema:
         """
         dataset = as_labelled(at)
         self._require(dataset, [*self.inputs, self.task])
-        fidelity_name = self.fidelity if self.fidelity in dataset.variables else None
+        fidelity_name, noise_name = (
+            name if name in dataset.variables else None for name in (self.fidelity, self.noise)
+        )
         dims = _dims_of(dataset, [*self.inputs, self.task, fidelity_name], first=self.target)
         sizes = {dim: dataset.sizes[dim] for dim in dims}
         everything = np.ones(int(np.prod(list(sizes.values()), dtype=np.int64)), dtype=bool)
         columns = [self._input(dataset, name, sizes, vocabulary.units, everything) for name in self.inputs]
         _, task, _ = _codes(dataset, self.task, sizes, everything, vocabulary.tasks, append=False)
-        fidelity = None
+        fidelity = variance = None
         if fidelity_name is not None:
             _, fidelity, _ = _codes(dataset, fidelity_name, sizes, everything, vocabulary.fidelities, append=False)
+        if noise_name is not None and set(map(str, dataset[noise_name].dims)) <= set(dims):
+            variance = self._variance(dataset, noise_name, sizes, vocabulary.units, everything)
         frame = dataset.drop_vars([str(name) for name in dataset.data_vars if not set(dataset[name].dims) <= set(dims)])
         frame = frame.drop_dims([str(dim) for dim in frame.dims if dim not in dims])
         frame = frame.set_coords([n for n in (*self.inputs, self.task, self.fidelity) if n in frame.data_vars])
         frame = frame.drop_vars([str(name) for name in frame.data_vars])
-        return Points(np.stack(columns, axis=-1), task, fidelity, frame, dims, tuple(sizes.values()))
+        return Points(np.stack(columns, axis=-1), task, fidelity, variance, frame, dims, tuple(sizes.values()))
 
     def _refuse_foreign_dims(self, dataset: xr.Dataset) -> None:
         """A variable over a dim that the target lacks would repeat every reading."""

@@ -103,7 +103,7 @@ def test_a_dim_that_the_target_lacks_would_repeat_its_readings(role: str) -> Non
     with pytest.raises(
         DataError, match=r"variable 'y' runs along 'y', which the target 'height' \(over \('x',\)\) doesn't"
     ):
-        Schema(target="height", **names).encode(data)  # type: ignore[arg-type]
+        Schema(target="height", **names).encode(data)
 
 
 def test_one_input_may_be_given_as_text_and_several_as_a_list() -> None:

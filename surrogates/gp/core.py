@@ -23,7 +23,7 @@ from .solvers import applicable_solvers
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Core:
     """Scaled data, settings and weighted hyper-parameters; posteriors are made from them on first use.
 

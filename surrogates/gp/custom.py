@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surrogates.errors import DataError
-from surrogates.linalg import add_to_diagonal, mirror, solve_factored, try_cholesky_in_place
+from surrogates.linalg import add_to_diagonal, invert_lower, mirror, solve_factored, try_cholesky_in_place
 
 from ._settings import exact
 from .design import Design
@@ -161,7 +161,7 @@ class CustomSolver:
         S, _ = self._covariance(ψ, state)
         if not try_cholesky_in_place(S):
             raise NotPositiveDefinite("the covariance matrix is not positive definite at the fitted parameters")
-        return Inverse(partial(solve_factored, S), S)
+        return Inverse(partial(solve_factored, S), invert_lower(S))
 
     def _covariance(self, ψ: Floats, state: State) -> tuple[Floats, Floats]:
         """Σ and B[t_i, t_j] (n, n)."""

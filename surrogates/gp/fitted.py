@@ -31,7 +31,7 @@ CHUNK = 300_000
 JOINT_LIMIT = 12_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class FittedHierarchicalGP:
     """A fitted `HierarchicalGP`; immutable and always ready.
 
@@ -47,6 +47,11 @@ class FittedHierarchicalGP:
     report: FitReport
     core: Core
 
+    def __repr__(self) -> str:
+        return (
+            f"<FittedHierarchicalGP of {self.schema.target!r}: {self.report.readings} readings, {self.report.outcome}>"
+        )
+
     def predict(self, at: xr.Dataset | pd.DataFrame) -> xr.Dataset:
         """Mean and standard deviation of the target's underlying function.
 
@@ -61,8 +66,9 @@ class FittedHierarchicalGP:
             mean : of f, trend and common process integrated, averaged over the draws of the hyper-parameters
             std : of f. With known noise, f includes what the kernel doesn't resolve (the nugget), which a reading tells of
                 at its own place only
-            noise_std : of a reading given f. If `at` names fidelities it is over the dims of `at`, else over the
-                fidelities (and tasks, where noise is learnt for each)
+            noise_std : of a reading given f. Known noise that `at` holds is given back; else it is the mean over each
+                fidelity's readings. If `at` names fidelities it is over the dims of `at`, else over the fidelities (and
+                tasks, where noise is learnt for each)
 
         Raises
         ------
@@ -238,7 +244,7 @@ class FittedHierarchicalGP:
             solver=updated.problem.objective.solver.name,
             warnings=(
                 *self.report.warnings,
-                f"updated with {len(more.y)} readings; hyper-parameters and scores are the first fit's",
+                f"updated with {len(more.y)} readings{_of_new(new)}; hyper-parameters and scores are the first fit's",
             ),
         )
         return FittedHierarchicalGP(self.schema, table.vocabulary, report, updated)
@@ -300,6 +306,8 @@ class FittedHierarchicalGP:
         table = np.sqrt(self._noise_table())  # (T, F)
         table = self.core.scaled.target.deviation(table)
         attrs = self._attrs("standard deviation of a reading's noise")
+        if points.noise_variance is not None:
+            return points.label(np.sqrt(points.noise_variance), attrs)
         if points.fidelity is not None:
             return points.label(table[points.task, points.fidelity], attrs)
         if len(levels) == 1:
@@ -340,6 +348,10 @@ class FittedHierarchicalGP:
     def _attrs(self, text: str) -> dict[str, str]:
         units = self.vocabulary.units[self.schema.target]
         return {"long_name": f"{text} of {self.schema.target}", **({"units": units} if units else {})}
+
+
+def _of_new(tasks: list[str]) -> str:
+    return f", with the new task{'s' * (len(tasks) > 1)} {', '.join(tasks)}" if tasks else ""
 
 
 def _lazy_empty(shape: tuple[int, ...], chunks: tuple[tuple[int, ...], ...]) -> Any:

@@ -43,7 +43,8 @@ class HierarchicalGP:
 
     Parameters
     ----------
-    schema : names of inputs, target, task, fidelity, known noise
+    schema : names of inputs, target, task, fidelity, known noise. Fidelities may differ in noise only; a biased
+        instrument or a coarse code is a task
     kernel : "matern52" (default), "rbf", "matern32", "matern12", each with one length-scale per input; or a
         gpytorch.kernels.Kernel over the inputs scaled to [-1/2, 1/2]
     trend : each task's own trend h: "none", "constant", "linear" (default), "quadratic", or a function from scaled
@@ -112,7 +113,7 @@ class HierarchicalGP:
         ----------
         data : with the variables that the schema names; rows with a NaN target count as not observed
         seed : of the subset that large fits start on, and of the hyper-parameter draws
-        progress : True for a bar, or a function of (evaluations, objective)
+        progress : True for a bar, or a function of (evaluations, objective), called during the descent on all rows
 
         Raises
         ------

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from surrogates.linalg import cholesky, solve_factored, solve_lower, solve_lower_transposed
+from surrogates.linalg import cholesky, invert_lower, solve_factored, solve_lower, solve_lower_transposed
 from surrogates.posterior import Moments, Slopes
 
 from .design import Design
@@ -88,6 +88,7 @@ class Conditioned:
     beta: Floats  # (T, p), prior mean included
     B: Floats  # Σ⁻¹H (n, q)
     L_A: Floats  # (q, q)
+    root_A: Floats  # (q, q) L_A⁻¹
     nugget: float
 
     def moments(self, x: Floats, task: Integers, *, beside: bool = False) -> Moments:
@@ -95,14 +96,15 @@ class Conditioned:
         K = self._cross(x, task) if beside else self._cross_with_nugget(x, task)
         columns = self.trend.columns(x)
         mean = (columns * self.beta[task]).sum(axis=1) + K.T @ self.alpha
-        if self.inverse.factor is None:
+        # NumPy's products only: alternating with SciPy's, two thread pools would get in each other's way
+        if self.inverse.root is None:
             SK = self.inverse.solve(K)
             explained, u = np.einsum("nm,nm->m", K, SK), self._unexplained_trend(columns, task, SK)
         else:
-            half = solve_lower(self.inverse.factor, K)
+            half = self.inverse.root @ K
             explained, u = np.einsum("nm,nm->m", half, half), -(self.B.T @ K)
             self._add_own(u, columns, task)
-        V = solve_lower(self.L_A, u)
+        V = self.root_A @ u
         variance = self._prior_variance(x, task) - explained + np.einsum("qm,qm->m", V, V)
         return Moments(mean, np.maximum(variance, 0.0))
 
@@ -245,4 +247,4 @@ def condition(
     β = solve_factored(L_A, (H.T @ Sy)[:, None])[:, 0]
     α = Sy - B @ β
     coefficients = β.reshape(design.prior_mean.shape) + design.prior_mean
-    return Conditioned(design, trend, correlations, state, inverse, α, coefficients, B, L_A, nugget)
+    return Conditioned(design, trend, correlations, state, inverse, α, coefficients, B, L_A, invert_lower(L_A), nugget)

@@ -14,6 +14,7 @@ from surrogates.schema import Table
 
 from .core import Core
 from .custom import CustomKernel
+from .diagnostics import fit_warnings
 from .fitting import Posterior
 from .niw import JITTER
 from .noise import EXACT, KnownNoise
@@ -48,7 +49,7 @@ def make_report(table: Table, core: Core, posterior: Posterior, seconds: float) 
         effective_draws=posterior.draws.effective if core.niw is None else 1.0,
         sections={title: group for title, group in sections.items() if group},
         loo=_scores(core),
-        warnings=(*table.notes, *_warnings(table, core, posterior)),
+        warnings=(*table.notes, *fit_warnings(table, core, posterior)),
     )
 
 
@@ -82,9 +83,13 @@ def _noise(table: Table, core: Core) -> dict[str, Estimate]:
     else:
         log_noise = np.stack([core.layout.split(θ).log_noise for θ in core.draws.parameters])
     values = spread * np.exp(0.5 * log_noise)
-    names = core.scaled.readings.groups if core.settings.noise != "known" else ("nugget (unresolved detail)",)
-    names = names[: values.shape[1]]  # exact readings have no nugget
-    return {name: _estimate(values[:, f], core.weights, units) for f, name in enumerate(names)}
+    readings = core.scaled.readings
+    if core.settings.noise == "known":
+        names: tuple[str, ...] = ("nugget (detail that the kernel doesn't resolve)",)[: values.shape[1]]
+        return {name: _estimate(values[:, f], core.weights, units) for f, name in enumerate(names)}
+    # task and fidelity may have no reading together, and then nothing is learnt
+    seen = np.bincount(readings.group, minlength=len(readings.groups)) > 0
+    return {n: _estimate(values[:, f], core.weights, units) for f, n in enumerate(readings.groups) if seen[f]}
 
 
 def _correlation(table: Table, core: Core) -> dict[str, Estimate]:
@@ -147,36 +152,3 @@ def _scores(core: Core) -> Mapping[str, float]:
         "NLPD": metrics.nlpd(y, mean, std),
         "coverage of 95 % intervals": metrics.coverage(y, mean, std),
     }
-
-
-def _warnings(table: Table, core: Core, posterior: Posterior) -> list[str]:
-    scaled, layout = core.scaled, core.layout
-    found = []
-    if not posterior.minimum.outcome.is_success:
-        found.append(f"the fit {posterior.minimum.outcome.value}; treat its uncertainty with care")
-    if core.niw is not None and not core.niw.converged:
-        found.append(f"expectation-maximisation had not converged after {core.niw.steps} steps")
-    if len(table.y) == 1:
-        found.append("there is a single observation: all but the value there rests on priors")
-    elif scaled.target.constant:
-        found.append("the target never varies: amplitude and noise rest on priors alone")
-    elif len(table.y) <= int((core.problem.objective.design.prior_precision == 0).sum()):
-        found.append("the trend takes up every observation: amplitude and noise rest on priors alone")
-    names = list(table.vocabulary.units)[:-1]
-    idle = [names[k] for k in range(len(names)) if np.ptp(table.x[:, k]) == 0]
-    if idle and len(table.y) > 1:
-        found.append(f"input {', '.join(map(repr, idle))} never varies: its influence can't be learnt")
-    poor = [str(table.vocabulary.tasks[t]) for t in scaled.prior.poor]
-    if poor and len(table.y) > 1:
-        found.append(
-            f"too few places to determine the trend of {len(poor)} task{'s' * (len(poor) > 1)} ({', '.join(poor[:5])}): "
-            f"it gets a prior from the other tasks"
-        )
-    at_bound = [
-        name
-        for name, θ, (low, high) in zip(layout.names, posterior.mode, layout.bounds, strict=True)
-        if θ <= low + 1e-9 or θ >= high - 1e-9
-    ]
-    if at_bound and not scaled.target.constant:
-        found.append(f"at their bounds: {', '.join(at_bound)}; the data say little about them")
-    return found

@@ -236,7 +236,9 @@ def test_the_report_says_so() -> None:
     report = updated.report
     assert (report.readings, report.tasks) == (18 + 15, 4)
     assert report.rows == 18 + 8  # seven of the fifteen are replicates
-    assert report.warnings == ("updated with 15 readings; hyper-parameters and scores are the first fit's",)
+    assert report.warnings == (
+        "updated with 15 readings, with the new task d; hyper-parameters and scores are the first fit's",
+    )
     assert "33 readings at 26 places in 4 tasks" in str(report)
     assert "updated with 15 readings" in str(report)
     for name in ("sections", "loo", "log_evidence", "draws", "outcome"):

@@ -89,7 +89,7 @@ class Case:
         if self.readings.variance is None or not len(parts.log_noise):
             return total
         same = (task[:, None] == other) & (x[:, None] == z[None]).all(axis=2)
-        return total + same * np.exp(parts.log_noise[0])
+        return np.asarray(total + same * np.exp(parts.log_noise[0]))
 
     def reading_covariance(self, θ: Floats) -> Floats:
         """Covariance of all single readings."""

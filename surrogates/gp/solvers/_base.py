@@ -51,11 +51,11 @@ class Inverse(NamedTuple):
     """Σ⁻¹ at one state, with factors of its own.
 
     solve : (n, k) -> Σ⁻¹ (n, k)
-    factor : (n, n) lower Cholesky factor of Σ, where there is one: half a solve is then enough for a variance
+    root : (n, n) L⁻¹ of Σ = L L', where it is cheap to have: one product is then enough for a variance
     """
 
     solve: Callable[[Floats], Floats]
-    factor: Floats | None = None
+    root: Floats | None = None
 
 
 class Solver(Protocol):

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from surrogates.linalg import multiply_symmetric, solve_factored, try_cholesky_in_place
+from surrogates.linalg import invert_lower, multiply_symmetric, solve_factored, try_cholesky_in_place
 
 from ..design import Design
 from ..gram import Gram
@@ -58,7 +58,7 @@ class Dense:
         self._gram.assemble(state.mixing.matrix, state.D, S)
         if not try_cholesky_in_place(S):
             raise NotPositiveDefinite("the covariance matrix is not positive definite at the fitted parameters")
-        return Inverse(partial(solve_factored, S), S)
+        return Inverse(partial(solve_factored, S), invert_lower(S))
 
 
 def mixing_directions(mixing: Mixing, grouped: Floats, task: NDArray[np.int64]) -> Floats:

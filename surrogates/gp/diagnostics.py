@@ -1,0 +1,124 @@
+"""What a user of a fit should be warned of: data that determine little, and data that the model doesn't describe."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import fdtr, fdtrc
+
+from surrogates.schema import Table
+
+from .core import Core
+from .fitting import Posterior
+
+Floats = NDArray[np.float64]
+#: means of left-out residuals over their standard deviations, in standard errors, that speak of a bias
+BIAS, LEAST_BIAS = 3.5, 0.4
+#: probability below which a task's left-out residuals can't be of the size of the others'
+MISFIT = 1e-4
+#: and sizes, as multiples of what was promised, that matter
+TOO_LARGE, TOO_SMALL = 1.4, 0.4
+#: fewer readings of a fidelity or a task say nothing about their residuals
+ENOUGH = 5
+
+
+def fit_warnings(table: Table, core: Core, posterior: Posterior) -> list[str]:
+    """All warnings, most important first."""
+    found = []
+    if not posterior.minimum.outcome.is_success:
+        found.append(f"the fit ended early: {posterior.minimum.outcome.value}; treat its uncertainty with care")
+    if core.niw is not None and not core.niw.converged:
+        found.append(f"expectation-maximisation had not converged after {core.niw.steps} steps")
+    found += _little_data(table, core)
+    if core.niw is None and not core.scaled.target.constant:
+        z = _left_out(core)
+        found += _biased_fidelities(table, z) + _misfit_tasks(table, z)
+    return found + _bounds(table, core, posterior)
+
+
+def _little_data(table: Table, core: Core) -> list[str]:
+    scaled, names = core.scaled, list(table.vocabulary.units)[:-1]
+    if len(table.y) == 1:
+        return ["there is a single observation: all but the value there rests on priors"]
+    found = []
+    if scaled.target.constant:
+        found.append("the target never varies: amplitude and noise rest on priors alone")
+    elif len(table.y) <= int((core.problem.objective.design.prior_precision == 0).sum()):
+        found.append("the trend takes up every observation: amplitude and noise rest on priors alone")
+    idle = [names[k] for k in range(len(names)) if np.ptp(table.x[:, k]) == 0]
+    if idle:
+        found.append(f"input {', '.join(map(repr, idle))} never varies: its influence can't be learnt")
+    poor = [str(table.vocabulary.tasks[t]) for t in scaled.prior.poor]
+    if poor:
+        source = (
+            "the other tasks" if len(poor) < len(table.vocabulary.tasks) else "nowhere but its width, as all have few"
+        )
+        found.append(
+            f"too few places to determine the trend of {len(poor)} task{'s' * (len(poor) > 1)} ({', '.join(poor[:5])}): "
+            f"it gets a prior from {source}"
+        )
+    return found
+
+
+def _left_out(core: Core) -> Floats:
+    """Left-out residuals of the readings over their standard deviations (N,); NaN where there is none."""
+    moments = core.leave_one_out_at_mode()
+    spread = np.sqrt(np.where(moments.variance > 0, moments.variance, np.nan))
+    return np.asarray((core.scaled.readings.y - moments.mean) / spread)
+
+
+def _biased_fidelities(table: Table, z: Floats) -> list[str]:
+    """A fidelity stands for noise, not for bias; a biased one makes confident nonsense of all."""
+    levels, found = table.vocabulary.fidelities, []
+    for f, level in enumerate(levels if len(levels) > 1 else ()):
+        mine = z[(table.fidelity == f) & np.isfinite(z)]
+        centre = float(mine.mean()) if len(mine) >= ENOUGH else 0.0
+        if abs(centre) > max(BIAS / math.sqrt(max(len(mine), 1)), LEAST_BIAS):
+            found.append(
+                f"fidelity {level!r} looks biased: left out, its readings lie {centre:+.2g} standard deviations from what "
+                f"the others say, on average; fidelities may differ in noise only: give a biased one as a task"
+            )
+    return found
+
+
+def _misfit_tasks(table: Table, z: Floats) -> list[str]:
+    """One amplitude, length-scale and noise for all: a task that differs suffers, and so do the others."""
+    seen, found = np.isfinite(z), []
+    for t, task in enumerate(table.vocabulary.tasks if len(table.vocabulary.tasks) > 1 else ()):
+        mine, others = z[seen & (table.task == t)], z[seen & (table.task != t)]
+        if min(len(mine), len(others)) < ENOUGH:
+            continue
+        size, rest = math.sqrt(float(mine @ mine) / len(mine)), math.sqrt(float(others @ others) / len(others))
+        ratio = (size / rest) ** 2 if rest > 0 else 1.0
+        is_larger = size > TOO_LARGE and fdtrc(len(mine), len(others), ratio) < MISFIT
+        is_smaller = size < TOO_SMALL and rest > 2 * TOO_SMALL and fdtr(len(mine), len(others), ratio) < MISFIT
+        if is_larger or is_smaller:
+            found.append(f"{task!r} ({size:.2g})")
+    if not found:
+        return []
+    return [
+        f"tasks differ in scale, roughness or noise: {', '.join(found[:5])}{' ...' if len(found) > 5 else ''} (size of "
+        f"left-out residuals as a multiple of what was promised); scale their targets, or fit them apart"
+    ]
+
+
+def _bounds(table: Table, core: Core, posterior: Posterior) -> list[str]:
+    if core.scaled.target.constant:
+        return []
+    layout, inputs = core.layout, list(table.vocabulary.units)[:-1]
+    at_bound = [
+        _readable(name, inputs)
+        for name, θ, (low, high) in zip(layout.names, posterior.mode, layout.bounds, strict=True)
+        if θ <= low + 1e-9 or θ >= high - 1e-9
+    ]
+    return [f"at their bounds: {', '.join(at_bound)}; the best values may lie beyond"] if at_bound else []
+
+
+def _readable(name: str, inputs: list[str]) -> str:
+    """Names of length-scales by input: log l[0] -> log l[speed]."""
+    for k, label in enumerate(inputs):
+        for end in ("]", ","):
+            name = name.replace(f"log l[{k}{end}", f"log l[{label}{end}")
+    return name
