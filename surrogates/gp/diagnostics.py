@@ -17,9 +17,9 @@ Floats = NDArray[np.float64]
 #: means of left-out residuals over their standard deviations, in standard errors, that speak of a bias
 BIAS, LEAST_BIAS = 3.5, 0.4
 #: probability below which a task's left-out residuals can't be of the size of the others'
-MISFIT = 1e-4
+MISFIT = 1e-5
 #: and sizes, as multiples of what was promised, that matter
-TOO_LARGE, TOO_SMALL = 1.4, 0.4
+TOO_LARGE, TOO_SMALL = 1.5, 0.4
 #: fewer readings of a fidelity or a task say nothing about their residuals
 ENOUGH = 5
 
