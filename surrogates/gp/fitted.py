@@ -136,7 +136,8 @@ class FittedHierarchicalGP:
 
         Returns
         -------
-        xr.Dataset over ("input", dims of `at`), per unit of each input: d_mean, d_std. Where std is zero, d_std is NaN.
+        xr.Dataset over ("input", dims of `at`): d_mean, d_std, in the units that the coordinate ``units`` gives for each
+        input: the fit's, target by input. Where std is zero, d_std is NaN.
         """
         points = self.schema.encode_points(at, self.vocabulary)
         x = self.core.scaled.inputs(points.x)
@@ -158,7 +159,8 @@ class FittedHierarchicalGP:
                 ("d_std", d_std, "derivative of the standard deviation"),
             )
         }
-        return xr.Dataset(answer).assign_coords(input=inputs)
+        units = [self._slope_units(name) for name in self.schema.inputs]
+        return xr.Dataset(answer).assign_coords(input=inputs, units=("input", units))
 
     def loo(self) -> xr.Dataset:
         """Leave-one-out predictions of every reading, in closed form; hyper-parameters are kept.
@@ -344,6 +346,11 @@ class FittedHierarchicalGP:
         coords = {n: dataset[n].variable if n in dataset.variables else c for n, c in small.coords.items()}
         template = xr.Dataset(arrays, coords=coords, attrs=small.attrs)
         return dataset.map_blocks(self.predict, template=template)
+
+    def _slope_units(self, name: str) -> str:
+        """Of a derivative by the input `name`; empty where one of both has none."""
+        above, below = self.vocabulary.units[self.schema.target], self.vocabulary.units[name]
+        return f"({above})/({below})" if above and below else ""
 
     def _attrs(self, text: str) -> dict[str, str]:
         units = self.vocabulary.units[self.schema.target]

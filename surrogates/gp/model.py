@@ -99,8 +99,12 @@ class HierarchicalGP:
                 raise DataError(f"{name} is {value!r}; choose one of {choices}")
         if not callable(self.trend) and self.trend not in TRENDS:
             raise DataError(f"trend is {self.trend!r}; choose one of {TRENDS} or pass a function (n, d) -> (n, p)")
-        if self.rank < 1:
-            raise DataError(f"rank is {self.rank}; it must be at least 1")
+        if not isinstance(self.rank, int) or self.rank < 1:
+            raise DataError(f"rank is {self.rank}; it must be a whole number, at least 1")
+        if self.integrate not in (None, True, False):
+            raise DataError(f"integrate is {self.integrate!r}; it must be True, False or None")
+        if self.sharing == "niw" and self.integrate:
+            raise DataError("sharing='niw' plugs its hyper-parameters in; leave out integrate=True")
         if self.noise == "known" and self.schema.noise is None:
             raise DataError("noise='known', but the schema names no noise variable; give Schema(noise=...) one")
         if isinstance(resolved, CustomKernel) and self.sharing in ("two-kernels", "niw"):

@@ -351,7 +351,10 @@ def test_files_that_hold_no_model(fitted: FittedHierarchicalGP, tmp_path: Path) 
         ({"solver": "cg"}, r"solver is 'cg'; choose one of \('auto', 'dense', 'woodbury', 'rotation', 'kronecker'\)"),
         ({"trend": "cubic"}, r"trend is 'cubic'; choose one of \('none', .*\) or pass a function \(n, d\) -> \(n, p\)"),
         ({"trend": 3}, "trend is 3; choose one of"),
-        ({"rank": 0}, "rank is 0; it must be at least 1"),
+        ({"rank": 0}, "rank is 0; it must be a whole number, at least 1"),
+        ({"rank": 1.5}, "rank is 1.5; it must be a whole number"),
+        ({"integrate": "yes"}, "integrate is 'yes'; it must be True, False or None"),
+        ({"sharing": "niw", "integrate": True}, "sharing='niw' plugs its hyper-parameters in"),
         (
             {"kernel": gpytorch.kernels.PeriodicKernel(), "sharing": "niw"},
             "sharing='niw' works with the named kernels only; use 'common' or 'icm'",

@@ -118,6 +118,7 @@ def test_the_answer_has_inputs_first_and_the_requests_labels() -> None:
         # the two inputs have different units, so there is no unit of the whole
         assert "units" not in slopes[name].attrs
     np.testing.assert_array_equal(slopes["input"], ["u", "v"])
+    np.testing.assert_array_equal(slopes["units"], ["(Pa)/(m)", "(Pa)/(K)"])
     np.testing.assert_array_equal(slopes["row"], [3, 5, 7])
     one = row_of_places(np.array([1e-3]), v=450.0)
     np.testing.assert_allclose(
