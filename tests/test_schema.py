@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
+from tables import parts as table
 
 from surrogates import Schema, as_dataset
 from surrogates.errors import DataError
@@ -17,17 +18,6 @@ from surrogates.schema import Table, Vocabulary
 
 SCHEMA = Schema(inputs=("x", "y"), target="height", task="part")
 FULL = Schema(inputs=("x",), target="height", task="part", fidelity="gauge")
-
-
-def table(**changes: Any) -> xr.Dataset:
-    """Four readings of two parts by two gauges."""
-    columns: dict[str, Any] = {
-        "x": np.array([0.0, 1.0, 2.0, 3.0]),
-        "height": np.array([5.0, 6.0, 7.0, 8.0]),
-        "part": np.array(["b", "a", "b", "a"]),
-        "gauge": np.array(["fine", "coarse", "coarse", "fine"]),
-    }
-    return xr.Dataset({name: ("sample", column) for name, column in {**columns, **changes}.items()})
 
 
 def grid() -> xr.Dataset:

@@ -9,29 +9,13 @@ import pytest
 import xarray as xr
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
+from tables import parts as table
+from tables import with_units
 
 from surrogates import Schema
 from surrogates.errors import DataError, UnitsError
 
 FULL = Schema(inputs=("x",), target="height", task="part", fidelity="gauge")
-
-
-def table(**changes: Any) -> xr.Dataset:
-    """Four readings of two parts by two gauges."""
-    columns: dict[str, Any] = {
-        "x": np.array([0.0, 1.0, 2.0, 3.0]),
-        "height": np.array([5.0, 6.0, 7.0, 8.0]),
-        "part": np.array(["b", "a", "b", "a"]),
-        "gauge": np.array(["fine", "coarse", "coarse", "fine"]),
-    }
-    return xr.Dataset({name: ("sample", column) for name, column in {**columns, **changes}.items()})
-
-
-def with_units(data: xr.Dataset, **units: str) -> xr.Dataset:
-    data = data.copy()
-    for name, unit in units.items():
-        data[name] = data[name].assign_attrs(units=unit)
-    return data
 
 
 def test_equal_units_pass_even_if_nobody_can_read_them() -> None:

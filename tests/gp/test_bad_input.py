@@ -9,26 +9,12 @@ import gpytorch
 import numpy as np
 import pytest
 import xarray as xr
+from tables import AT, DATA, GAUGED, MODEL, NOISY, SCHEMA, assert_close, observed, with_units
 
 from surrogates import FittedHierarchicalGP, HierarchicalGP, Schema, as_dataset, load
 from surrogates.errors import DataError, FileFormatError, FitWarning, UnitsError
 
-SCHEMA = Schema(inputs=("x",), target="y", task="task")
 TWO = Schema(inputs=("x", "z"), target="y", task="task")
-NOISY = Schema(inputs=("x",), target="y", task="task", noise="s")
-GAUGED = Schema(inputs=("x",), target="y", task="task", fidelity="fidelity")
-MODEL = HierarchicalGP(SCHEMA)
-
-
-def observed(n: int = 14, *, seed: int = 0, tasks: str = "ab") -> xr.Dataset:
-    generator = np.random.default_rng(seed)
-    x, code = generator.uniform(0, 1, n), np.arange(n) % len(tasks)
-    y = np.sin(5 * x) + code + 0.05 * generator.standard_normal(n)
-    return as_dataset(x, y, inputs=["x"], task=np.array(list(tasks))[code], fidelity=np.where(x < 0.5, "lo", "hi"))
-
-
-DATA = observed()
-AT = observed(6, seed=3)[["x", "task"]]
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +28,6 @@ def assert_sensible(prediction: xr.Dataset) -> None:
         assert np.isfinite(prediction[name]).all()
     assert (prediction["std"] >= 0).all()
     assert (prediction["noise_std"] >= 0).all()
-
-
-def assert_close(got: xr.Dataset, wanted: xr.Dataset, *, scale: float = 1.0, rtol: float = 1e-9) -> None:
-    """Equal after division by `scale`, relative to the target's spread, which is about one."""
-    for name in ("mean", "std", "noise_std"):
-        np.testing.assert_allclose(got[name] / scale, wanted[name], rtol=0, atol=rtol, err_msg=name)
 
 
 # --- numbers and labels that aren't there ----------------------------------------------------------------------------
@@ -283,10 +263,6 @@ def test_whole_numbers(kind: str) -> None:
 
 
 # --- units -----------------------------------------------------------------------------------------------------------
-
-
-def with_units(data: xr.Dataset, **units: str) -> xr.Dataset:
-    return data.assign({name: data[name].assign_attrs(units=unit) for name, unit in units.items()})
 
 
 def test_units_are_converted_or_refused() -> None:
