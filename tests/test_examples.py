@@ -27,7 +27,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
 
 def test_engine_surfaces_prints_its_report_and_where_its_files_are(engine: tuple[str, Path]) -> None:
     printed, output = engine
-    assert "noise (standard deviation)" in printed
+    assert "noise (standard deviation, unresolved detail included)" in printed
     assert str(output) in printed
 
 

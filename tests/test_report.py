@@ -25,7 +25,7 @@ REPORT = FitReport(
     draws=48,
     effective_draws=31.26,
     sections={
-        "noise (standard deviation)": {
+        "noise (standard deviation, unresolved detail included)": {
             "fine": Estimate(0.0123456, 0.001, "µm"),
             "coarse gauge": Estimate(1.5, 0.0, "µm"),
         },
@@ -45,7 +45,7 @@ REPORT = FitReport(
         "log evidence -12.35",
         "jitter 2.5e-12",
         "48 draws of the hyper-parameters (worth 31.3)",
-        "noise (standard deviation)",
+        "noise (standard deviation, unresolved detail included)",
         "fine          0.01235 ± 0.001 µm",
         "coarse gauge  1.5 µm",
         "between any two  0.875 ± 0.06",

@@ -27,7 +27,7 @@ def make_report(table: Table, core: Core, posterior: Posterior, seconds: float) 
     """Everything that a user should know of a fit."""
     minimum, design = posterior.minimum, core.problem.objective.design
     sections = {
-        "noise (standard deviation)": _noise(table, core),
+        "noise (standard deviation, unresolved detail included)": _noise(table, core),
         "correlation of tasks": _correlation(table, core),
         "length-scales": _lengthscales(table, core),
         "amplitude of the processes": _amplitude(table, core),

@@ -139,7 +139,9 @@ def test_noise_correlation_and_length_scale_are_found_again() -> None:
     """10 tasks of 80 readings: 400 per fidelity give a noise to 4 %, some fifty bumps a length-scale to 10 %."""
     data, _ = draw(0, fixed=True, tasks=10, readings=80, places=1)
     report = HierarchicalGP(SCHEMA).fit(data).report
-    noise = {name: e.value for name, e in report.sections["noise (standard deviation)"].items()}
+    noise = {
+        name: e.value for name, e in report.sections["noise (standard deviation, unresolved detail included)"].items()
+    }
     assert noise["0"] == pytest.approx(FIXED[2][0], rel=0.12)
     assert noise["1"] == pytest.approx(FIXED[2][1], rel=0.12)
     assert report.sections["length-scales"]["x"].value == pytest.approx(FIXED[0], rel=0.25)
@@ -153,7 +155,7 @@ def test_spreads_of_the_estimates_cover_the_truth() -> None:
     for seed in range(12):
         data, _ = draw(seed, fixed=True, readings=25, places=1)
         sections = HierarchicalGP(SCHEMA).fit(data).report.sections
-        noise = sections["noise (standard deviation)"]
+        noise = sections["noise (standard deviation, unresolved detail included)"]
         cases = [(noise["0"], FIXED[2][0]), (noise["1"], FIXED[2][1]), (sections["length-scales"]["x"], FIXED[0])]
         inside += [abs(estimate.value - truth) < 2.5 * estimate.spread for estimate, truth in cases]
     assert np.mean(inside) > 0.85

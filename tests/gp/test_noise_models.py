@@ -50,7 +50,10 @@ def assert_close(one: FittedHierarchicalGP, other: FittedHierarchicalGP, rtol: f
 
 
 def noise_of(model: FittedHierarchicalGP) -> dict[str, float]:
-    return {name: e.value for name, e in model.report.sections["noise (standard deviation)"].items()}
+    return {
+        name: e.value
+        for name, e in model.report.sections["noise (standard deviation, unresolved detail included)"].items()
+    }
 
 
 # --- known noise -----------------------------------------------------------------------------------------------------

@@ -337,7 +337,7 @@ def test_the_report_tells_of_the_steps() -> None:
     assert report.trace == hyper.trace
     assert "(matern52, niw)" in report.model
     assert report.draws == 1
-    noise = report.sections["noise (standard deviation)"]["0"].value
+    noise = report.sections["noise (standard deviation, unresolved detail included)"]["0"].value
     assert noise == pytest.approx(fit().core.scaled.target.spread * math.exp(hyper.log_noise[0] / 2))
     assert float(fit().predict(places())["noise_std"][0]) == pytest.approx(noise)
 
