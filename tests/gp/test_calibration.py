@@ -185,8 +185,13 @@ def test_other_tasks_fill_a_gap() -> None:
 # --- exact readings --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("integrate", [True, False])
-@pytest.mark.parametrize("sharing", ["common", "two-kernels", "icm", "niw"])
+@pytest.mark.parametrize(
+    ("sharing", "integrate"),
+    [
+        *((sharing, integrate) for sharing in ("common", "two-kernels", "icm") for integrate in (True, False)),
+        ("niw", False),
+    ],
+)
 def test_exact_readings_are_interpolated(sharing: str, integrate: bool) -> None:
     task = np.repeat(np.arange(3), 9)
     x = np.tile(np.linspace(0, 1, 9), 3) + 0.013 * task
