@@ -60,7 +60,9 @@ class Points:
     x: Floats  # (m, d)
     task: Integers  # (m,)
     fidelity: Integers | None  # (m,), None if the request names no fidelity
-    noise_variance: Floats | None  # (m,) in the target's squared units, None if the request holds no known noise
+    noise_variance: (
+        Floats | None
+    )  # (m,) in the target's squared units, NaN where unknown; None if the request names none
     frame: xr.Dataset  # dims, coordinates and attrs of the request, no data variables
     dims: tuple[str, ...]
     shape: tuple[int, ...]
@@ -182,7 +184,7 @@ class Schema:
         if fidelity_name is not None:
             _, fidelity, _ = _codes(dataset, fidelity_name, sizes, everything, vocabulary.fidelities, append=False)
         if noise_name is not None and set(map(str, dataset[noise_name].dims)) <= set(dims):
-            variance = self._variance(dataset, noise_name, sizes, vocabulary.units, everything)
+            variance = self._variance(dataset, noise_name, sizes, vocabulary.units, everything, missing=True)
         frame = dataset.drop_vars([str(name) for name in dataset.data_vars if not set(dataset[name].dims) <= set(dims)])
         frame = frame.drop_dims([str(dim) for dim in frame.dims if dim not in dims])
         frame = frame.set_coords([n for n in (*self.inputs, self.task, self.fidelity) if n in frame.data_vars])
@@ -230,9 +232,12 @@ class Schema:
         sizes: Mapping[str, int],
         units: Mapping[str, Units],
         keep: NDArray[np.bool_],
+        *,
+        missing: bool = False,
     ) -> Floats:
         """Known noise variance in the target's squared units."""
-        noise = _finite(_numbers(dataset[name], sizes)[keep], name)
+        noise = _numbers(dataset[name], sizes)[keep]
+        _finite(noise[~np.isnan(noise)] if missing else noise, name)
         if (noise < 0).any():
             raise DataError(f"known noise {name!r} has negative entries (smallest {noise.min():g}); it must be >= 0")
         wanted = units[self.target]

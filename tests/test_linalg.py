@@ -14,6 +14,7 @@ from surrogates.linalg import (
     add_to_diagonal,
     cholesky,
     invert_factor_in_place,
+    invert_lower,
     log_determinant,
     mirror,
     multiply_symmetric,
@@ -160,3 +161,14 @@ def test_the_spectrum_puts_the_matrix_together_again(n: int) -> None:
     np.testing.assert_allclose((vectors * values) @ vectors.T, K, rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(n), atol=1e-12)
     np.testing.assert_allclose(values.sum(), np.trace(K), rtol=1e-12)
+
+
+def test_the_inverse_of_a_lower_factor() -> None:
+    L = np.linalg.cholesky(np.cov(np.random.default_rng(0).normal(size=(5, 40))))
+    above = L + np.triu(np.full((5, 5), 9.0), 1)  # what stands there doesn't count
+    inverse = invert_lower(above)
+    np.testing.assert_allclose(inverse @ L, np.eye(5), atol=1e-13)
+    np.testing.assert_array_equal(np.triu(inverse, 1), 0)
+    assert invert_lower(np.zeros((0, 0))).shape == (0, 0)
+    with pytest.raises(NumericalError, match="zero on its diagonal"):
+        invert_lower(np.zeros((2, 2)))

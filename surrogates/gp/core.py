@@ -12,13 +12,12 @@ from surrogates.posterior import Moments, mix
 
 from .collapse import Readings, trend_prior
 from .custom import CustomKernel
-from .fitting import Problem, Scaled, Settings, conditioner, make_problem
+from .fitting import Problem, Scaled, Settings, conditioner, make_problem, usable_solvers
 from .laplace import Draws
 from .leave_one_out import Solved, indispensable, leave_one_out
 from .niw import Hyper, NiwProcess, niw_alpha, niw_process
 from .objective import Layout
 from .process import Process, StationaryCorrelations
-from .solvers import applicable_solvers
 
 Floats = NDArray[np.float64]
 
@@ -59,12 +58,15 @@ class Core:
         """(k,) of the posteriors."""
         return np.ones(1) if self.niw is not None else self.draws.weights
 
+    def log_noise(self) -> Floats:
+        """(k, F) logarithms of the noise groups' variances (of known noise: of the nugget), for each posterior."""
+        if self.niw is not None:
+            return self.niw.log_noise[None]
+        return np.stack([self.layout.split(θ).log_noise for θ in self.draws.parameters])
+
     def noise_variances(self) -> Floats:
         """(F,) variances of the noise groups, where they are learnt: the mean over the draws."""
-        return np.asarray(self.weights @ np.exp(np.stack([self._log_noise(k) for k in range(len(self.weights))])))
-
-    def _log_noise(self, draw: int) -> Floats:
-        return self.niw.log_noise if self.niw is not None else self.layout.split(self.draws.parameters[draw]).log_noise
+        return np.asarray(self.weights @ np.exp(self.log_noise()))
 
     def leave_one_out(self) -> Moments:
         """Mean and variance of every scaled reading given the others, hyper-parameters kept."""
@@ -77,19 +79,11 @@ class Core:
 
     def with_readings(self, readings: Readings) -> Core:
         """The same hyper-parameters and scaling, on other readings."""
-        scaled = Scaled(
-            self.scaled.inputs,
-            self.scaled.target,
-            self.scaled.trend,
-            trend_prior(readings, self.scaled.trend),
-            readings,
-        )
+        scaled = replace(self.scaled, prior=trend_prior(readings, self.scaled.trend), readings=readings)
         settings = self.settings
-        if settings.solver != "auto":
-            _, objective = make_problem(scaled, replace(settings, solver="dense"))
-            # new readings may break the pattern that the solver asked for needs
-            if settings.solver not in applicable_solvers(objective.design, objective.layout.sharing):
-                settings = replace(settings, solver="auto")
+        # new readings may break the pattern that the solver asked for needs
+        if settings.solver != "auto" and settings.solver not in usable_solvers(scaled, settings):
+            settings = replace(settings, solver="auto")
         return Core(scaled, settings, self.draws, self.mode)
 
     def _leave_one_out(self, θ: Floats) -> Moments:

@@ -66,8 +66,8 @@ class FittedHierarchicalGP:
             mean : of f, trend and common process integrated, averaged over the draws of the hyper-parameters
             std : of f. With known noise, f includes what the kernel doesn't resolve (the nugget), which a reading tells of
                 at its own place only
-            noise_std : of a reading given f. Known noise that `at` holds is given back; else it is the mean over each
-                fidelity's readings. If `at` names fidelities it is over the dims of `at`, else over the fidelities (and
+            noise_std : of a reading given f. Known noise that `at` holds is given back (also NaN); else it is the mean over
+                each fidelity's readings. If `at` names fidelities it is over the dims of `at`, else over the fidelities (and
                 tasks, where noise is learnt for each)
 
         Raises

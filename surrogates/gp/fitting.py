@@ -25,7 +25,7 @@ from .noise import KnownNoise
 from .objective import Layout, Objective, ShapeParameters, Value
 from .process import Conditioned, Correlations, StationaryCorrelations, condition
 from .sharing import Coregional, Exchangeable, Sharing
-from .solvers import SOLVERS, choose_solver
+from .solvers import SOLVERS, applicable_solvers, choose_solver
 from .solvers._base import Solver
 from .trends import Basis, Trend, make_trend
 
@@ -138,6 +138,12 @@ def make_problem(scaled: Scaled, settings: Settings, readings: Readings | None =
     sharing = make_sharing(settings, design.tasks)
     layout = make_layout(settings, sharing, design)
     return Problem(collapsed, Objective(design, layout, make_solver(settings, design, sharing)))
+
+
+def usable_solvers(scaled: Scaled, settings: Settings) -> tuple[str, ...]:
+    """Names of the solvers that are exact for these readings."""
+    design = collapse(scaled.readings, scaled.trend, scaled.prior).design
+    return applicable_solvers(design, make_sharing(settings, design.tasks))
 
 
 def make_layout(settings: Settings, sharing: Sharing, design: Design) -> Layout:

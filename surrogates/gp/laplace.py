@@ -84,33 +84,16 @@ def laplace_draws(
     # an order of the coordinates that doesn't depend on how tasks, inputs or fidelities are numbered
     order = np.argsort(mode * np.sqrt(np.diagonal(curvature)), kind="stable")
     back = np.argsort(order)
-    draws = _draws(
-        lambda θ: objective(θ[back]),
-        mode[order],
-        curvature[np.ix_(order, order)],
-        bounds[order],
-        count=count,
-        keep=keep,
-        seed=seed,
-    )
-    return draws._replace(parameters=draws.parameters[:, back])
+    mode, curvature, bounds = mode[order], curvature[np.ix_(order, order)], bounds[order]
 
+    def log_posterior(points: Floats) -> Floats:
+        return _values(lambda θ: objective(θ[back]), points, bounds)
 
-def _draws(
-    objective: Callable[[Floats], float],
-    mode: Floats,
-    curvature: Floats,
-    bounds: Floats,
-    *,
-    count: int,
-    keep: int,
-    seed: int,
-) -> Draws:
     first = _Proposal(mode, _lower(curvature) / 1.2, count // 3)
     points = np.concatenate([mode[None], first.draw(seed)])
-    values = _values(objective, points, bounds)
+    values = log_posterior(points)
     if not np.isfinite(values).any():
-        return Draws(mode[None], np.ones(1), 1.0)
+        return Draws(mode[None, back], np.ones(1), 1.0)
     weights = _truncated(values - first.log_density(points))
     centre = np.asarray(weights @ points, dtype=np.float64)
     deviation = points - centre
@@ -119,11 +102,11 @@ def _draws(
     second = _Proposal(centre, _lower(np.linalg.inv(shape)) / 1.15, count - count // 3)
     more = second.draw(seed + 1)
     points = np.concatenate([points, more])
-    values = np.concatenate([values, _values(objective, more, bounds)])
+    values = np.concatenate([values, log_posterior(more)])
     weights = _truncated(values - np.logaddexp(first.log_density(points), second.log_density(points)))
     effective = float(1.0 / (weights @ weights))
     chosen, copies = np.unique(_systematic(weights, min(keep, count)), return_counts=True)
-    return Draws(points[chosen], copies / copies.sum(), effective)
+    return Draws(points[chosen][:, back], copies / copies.sum(), effective)
 
 
 def _lower(precision: Floats) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -17,10 +17,10 @@ from surrogates.schema import Schema
 from .core import Core
 from .custom import CustomKernel, resolve_kernel
 from .fitted import FittedHierarchicalGP
-from .fitting import Scaled, Settings, fit_posterior, make_problem, scale
+from .fitting import Scaled, Settings, fit_posterior, scale, usable_solvers
 from .niw import base_covariance, expectation_maximisation
 from .reporting import make_report
-from .solvers import SOLVERS, applicable_solvers
+from .solvers import SOLVERS
 from .solvers.woodbury import union_of_places
 from .trends import NAMES as TRENDS
 from .trends import Basis
@@ -161,9 +161,7 @@ class HierarchicalGP:
     def _check_solver(self, scaled: Scaled, settings: Settings) -> None:
         if self.solver == "auto":
             return
-        problem = make_problem(scaled, replace(settings, solver="dense"))
-        design, sharing = problem.objective.design, problem.objective.layout.sharing
-        names = applicable_solvers(design, sharing)
+        names = usable_solvers(scaled, settings)
         if self.solver not in names:
             raise DataError(f"solver {self.solver!r} isn't exact for this pattern of data; here one can use {names}")
 

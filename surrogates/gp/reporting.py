@@ -78,11 +78,7 @@ def _estimate(values: Floats, weights: Floats, units: str | None) -> Estimate:
 
 def _noise(table: Table, core: Core) -> dict[str, Estimate]:
     spread, units = core.scaled.target.spread, _target_units(table)
-    if core.niw is not None:
-        log_noise = core.niw.log_noise[None]
-    else:
-        log_noise = np.stack([core.layout.split(θ).log_noise for θ in core.draws.parameters])
-    values = spread * np.exp(0.5 * log_noise)
+    values = spread * np.exp(0.5 * core.log_noise())
     readings = core.scaled.readings
     if core.settings.noise == "known":
         names: tuple[str, ...] = ("nugget (detail that the kernel doesn't resolve)",)[: values.shape[1]]

@@ -92,6 +92,9 @@ def test_known_noise_in_a_request_is_given_back() -> None:
     data = as_dataset(x, np.sin(5 * x), inputs=["x"]).assign(s=("sample", np.linspace(0.01, 0.5, 20)))
     fitted = HierarchicalGP(KNOWN, integrate=False).fit(data)
     np.testing.assert_allclose(fitted.predict(data)["noise_std"], data["s"], rtol=1e-12)
+    holes = fitted.predict(data.assign(s=data["s"].where(data["x"] > 0.5)))  # places that were never read have none
+    np.testing.assert_array_equal(np.isnan(holes["noise_std"]), data["x"] <= 0.5)
+    assert np.isfinite(holes["mean"]).all()
     without = fitted.predict(data.drop_vars("s"))["noise_std"]
     np.testing.assert_allclose(without, np.sqrt((data["s"] ** 2).mean()), rtol=1e-12)
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from brute import Case, Floats, central_gradient, hyperparameters, make_case
 
-from surrogates.gp.solvers import SOLVERS, applicable_solvers, choose_solver
+from surrogates.gp import gram
+from surrogates.gp.solvers import SOLVERS, _pairs, applicable_solvers, choose_solver
 
 CASES: dict[str, dict[str, Any]] = {
     "replicates": {},
@@ -86,6 +87,30 @@ def test_all_solvers_agree_to_rounding(case: Case) -> None:
         np.testing.assert_allclose(value.curvature, truth.curvature, rtol=1e-8, atol=1e-8 * abs(truth.curvature).max())
         solved = other.solver.inverse(other.state(θ)[0]).solve(V)
         np.testing.assert_allclose(solved, inverse, rtol=1e-8, atol=1e-8 * abs(inverse).max())
+
+
+def test_panels_give_what_one_panel_gives(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large designs are worked on in panels, some of which end where a task ends."""
+    θ = hyperparameters(case)
+    one = case.derivatives("dense", θ)
+    monkeypatch.setattr(gram, "ONE_PANEL", 0)
+    for rows in (3, 8, 64):
+        monkeypatch.setattr(gram, "PANEL", rows)
+        many = case.derivatives("dense", θ)
+        assert many.value == pytest.approx(one.value, rel=1e-12)
+        np.testing.assert_allclose(many.gradient, one.gradient, rtol=1e-9, atol=1e-9 * abs(one.gradient).max())
+        np.testing.assert_allclose(many.curvature, one.curvature, rtol=1e-9, atol=1e-9 * abs(one.curvature).max())
+
+
+@pytest.mark.parametrize("name", ["woodbury", "rotation", "kronecker"])
+def test_squared_differences_need_not_be_kept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = make_case(design="shared", n=45)
+    θ = hyperparameters(case)
+    kept = case.derivatives(name, θ)
+    monkeypatch.setattr(_pairs, "KEPT", 0)
+    made = case.derivatives(name, θ)
+    np.testing.assert_allclose(made.gradient, kept.gradient, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(made.curvature, kept.curvature, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", sorted(SOLVERS))

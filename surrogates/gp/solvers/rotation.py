@@ -16,7 +16,7 @@ from surrogates.linalg import add_to_diagonal, mirror, solve_factored, try_chole
 
 from ..design import Design
 from ..kernels import Kernel
-from ..reml import NotPositiveDefinite, Reml, reml, weigh
+from ..reml import NotPositiveDefinite, Reml, solve_whitened, weigh, whiten
 from ..sharing import Mixing
 from ._base import Curvature, Gradient, Inverse, Result, State
 from ._pairs import Pairs, Places
@@ -41,13 +41,14 @@ class Rotation:
         Y = state.y.reshape(T, N)
         mean = Y.mean(axis=0)
         data = (np.sqrt(T) * mean[:, None], (Y - mean).T)
-        solutions = [
-            reml(S, self._h, y, self._prior, weight=w)
+        whitened = [
+            whiten(S, self._h, y, self._prior, weight=w)
             for S, y, w in zip(covariances, data, (1.0, T - 1.0), strict=True)
         ]
-        value = sum(solution.value for solution in solutions)
+        value = sum(half.value for half in whitened)
         if order == 0:
             return Result(value, None, None)
+        solutions = [solve_whitened(S, half) for S, half in zip(covariances, whitened, strict=True)]
         diagonals = [
             weigh(S, solution, weight=w) for S, solution, w in zip(covariances, solutions, (1.0, T - 1.0), strict=True)
         ]
