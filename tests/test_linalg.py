@@ -165,7 +165,7 @@ def test_the_spectrum_puts_the_matrix_together_again(n: int) -> None:
 
 def test_the_inverse_of_a_lower_factor() -> None:
     L = np.linalg.cholesky(np.cov(np.random.default_rng(0).normal(size=(5, 40))))
-    above = L + np.triu(np.full((5, 5), 9.0), 1)  # what stands there doesn't count
+    above = np.asarray(L + np.triu(np.full((5, 5), 9.0), 1), dtype=np.float64)  # what stands there doesn't count
     inverse = invert_lower(above)
     np.testing.assert_allclose(inverse @ L, np.eye(5), atol=1e-13)
     np.testing.assert_array_equal(np.triu(inverse, 1), 0)
