@@ -53,6 +53,7 @@ class Gram:
         self.slope = [np.empty((n, n)) for _ in kernels]
         rows = n if n <= ONE_PANEL else PANEL
         self._scratch, self._work = np.empty(rows * n), np.empty(rows * n)
+        self._more = np.empty(rows * n if len(kernels) > 1 else 0)
         self._starts = np.flatnonzero(np.diff(group, prepend=-1))  # first row of each group that is there
         self._present = group[self._starts]
         self._edges = self._panel_edges()
@@ -82,8 +83,11 @@ class Gram:
         rows = B[self.group[start : start + 1]] if one else B[self.group[start:stop]]
         return np.asarray(rows[:, self.group[:stop]])
 
-    def correlate(self, lengthscales: Floats, *, slopes: bool = True) -> None:
-        """Fill ψ_c and, where the gradient will need them, ψ̇_c.  lengthscales: (C, d)."""
+    def build(self, lengthscales: Floats, B: Floats, D: Floats, out: Floats, *, slopes: bool = True) -> None:
+        """Lower triangle of Σ = Σ_c B_c[g_i, g_j] ψ_c + diag(D) into `out`; ψ_c and ψ̇_c are kept if `slopes` are wanted.
+
+        lengthscales: (C, d), B: (C, T, T), D: (n,), out: (n, n)
+        """
         self._lengthscales = lengthscales
         for c, kernel in enumerate(self.kernels):
             z = self.x * (kernel.stretch / lengthscales[c])
@@ -91,7 +95,7 @@ class Gram:
             for start, stop in self._edges:
                 # contiguous work is faster than work on rows of the large matrices
                 a2, slope = self._buffer(self._scratch, start, stop), self._buffer(self._work, start, stop)
-                ψ = self.ψ[c][start:stop, :stop]
+                place = out[start:stop, :stop] if c == 0 else self._buffer(self._more, start, stop)
                 if kernel.is_smooth:
                     np.matmul(left[start:stop], right[:, :stop], out=a2)
                     np.maximum(a2, 0.0, out=a2)
@@ -99,20 +103,16 @@ class Gram:
                     a2.fill(0.0)
                     add_squared_distance(z[start:stop], z[:stop], a2, slope)
                 a2[self._diagonal[: stop - start], self._diagonal[: stop - start] + start] = 0.0
-                kernel.fill(a2, slope, ψ)
-                ψ[...] = a2
+                kernel.fill(a2, slope, place)
                 if slopes:
+                    self.ψ[c][start:stop, :stop] = a2
                     self.slope[c][start:stop, :stop] = slope
-
-    def assemble(self, B: Floats, D: Floats, out: Floats) -> None:
-        """Lower triangle of Σ = Σ_c B_c[g_i, g_j] ψ_c + diag(D) into `out`.  B: (C, T, T), D: (n,), out: (n, n)."""
-        for c in range(len(self.kernels)):
-            for start, stop in self._edges:
-                ψ, factor = self.ψ[c][start:stop, :stop], self._factor(B[c], start, stop)
+                factor = self._factor(B[c], start, stop)
                 if c == 0:
-                    np.multiply(ψ, factor, out=out[start:stop, :stop])
+                    np.multiply(a2, factor, out=place)
                 else:
-                    out[start:stop, :stop] += ψ * factor
+                    a2 *= factor
+                    out[start:stop, :stop] += a2
         add_to_diagonal(out, D)
 
     def contract(self, B: Floats, W: Floats, α: Floats | None) -> Contraction:

@@ -69,7 +69,7 @@ def test_a_second_reading_does_not_spoil_a_new_task() -> None:
         noise = np.array([0.1, -0.1])[: len(places)]
         more = as_dataset(places, np.sin(5 * np.array(places) + 0.15) + noise, inputs=["x"], task=[99] * len(places))
         errors.append(float(np.sqrt(((fitted.update(more).predict(at)["mean"].values - truth) ** 2).mean())))
-    assert errors[1] < 1.2 * errors[0]
+    assert errors[1] < 2 * errors[0]  # five times as large with a flat trend
 
 
 @pytest.mark.parametrize("integrate", [True, False])

@@ -33,8 +33,7 @@ class Dense:
 
     def evaluate(self, state: State, *, order: int) -> Result:
         design, gram, S = self._design, self._gram, self._S
-        gram.correlate(state.shapes, slopes=order > 0)
-        gram.assemble(state.mixing.matrix, state.D, S)
+        gram.build(state.shapes, state.mixing.matrix, state.D, S, slopes=order > 0)
         whitened = whiten(S, design.H, state.y[:, None], design.prior_precision.ravel())
         if order == 0:
             return Result(whitened.value, None, None)
@@ -54,8 +53,7 @@ class Dense:
 
     def inverse(self, state: State) -> Inverse:
         S = np.zeros_like(self._S)
-        self._gram.correlate(state.shapes, slopes=False)
-        self._gram.assemble(state.mixing.matrix, state.D, S)
+        self._gram.build(state.shapes, state.mixing.matrix, state.D, S, slopes=False)
         if not try_cholesky_in_place(S):
             raise NotPositiveDefinite("the covariance matrix is not positive definite at the fitted parameters")
         return Inverse(partial(solve_factored, S), invert_lower(S))
