@@ -15,6 +15,10 @@ class FileFormatError(ValueError):
     """A file that isn't a saved surrogate, is damaged, or was written by a newer version."""
 
 
+class ProblemError(ValueError):
+    """A problem that can't be posed as given; the message names the part, what it gave and what was expected."""
+
+
 class NumericalError(ArithmeticError):
     """An algorithm that can't go on, such as a covariance matrix that isn't positive definite."""
 
