@@ -1,5 +1,72 @@
-"""Training: the loops that fit parameters, shared by all families of models."""
+"""Training: the loops that fit parameters, and the weightings of their losses, shared by all families of models."""
 
+from .adam import Adam
+from .broyden import SSBroyden
+from .checkpoint import Checkpoint
+from .lbfgs import LBFGS
+from .levenberg import LevenbergMarquardt
+from .loop import Minimised, minimize
 from .newton import Minimum, Outcome, lbfgs, newton
+from .objective import HasJacobian, Losses
+from .optimiser import Ending, Optimiser
+from .stopping import Stopping, Validation
+from .weighting import (
+    FAMO,
+    LDCMTL,
+    WEIGHTINGS,
+    AlphaFair,
+    Balance,
+    DynamicWeightAverage,
+    Fixed,
+    GradNorm,
+    LearningRateAnnealing,
+    NeuralTangentKernel,
+    ReLoBRaLo,
+    ResidualAttention,
+    Seen,
+    SoftAdapt,
+    SumOfLogs,
+    TorchJD,
+    Uncertainty,
+    Weighting,
+    weighting_by_name,
+)
 
-__all__ = ["Minimum", "Outcome", "lbfgs", "newton"]
+__all__ = [
+    "FAMO",
+    "LBFGS",
+    "LDCMTL",
+    "WEIGHTINGS",
+    "Adam",
+    "AlphaFair",
+    "Balance",
+    "Checkpoint",
+    "DynamicWeightAverage",
+    "Ending",
+    "Fixed",
+    "GradNorm",
+    "HasJacobian",
+    "LearningRateAnnealing",
+    "LevenbergMarquardt",
+    "Losses",
+    "Minimised",
+    "Minimum",
+    "NeuralTangentKernel",
+    "Optimiser",
+    "Outcome",
+    "ReLoBRaLo",
+    "ResidualAttention",
+    "SSBroyden",
+    "Seen",
+    "SoftAdapt",
+    "Stopping",
+    "SumOfLogs",
+    "TorchJD",
+    "Uncertainty",
+    "Validation",
+    "Weighting",
+    "lbfgs",
+    "minimize",
+    "newton",
+    "weighting_by_name",
+]

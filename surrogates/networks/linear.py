@@ -1,0 +1,25 @@
+"""The linear layer that all networks are made of."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def linear(d_in: int, d_out: int, *, generator: torch.Generator, bias: bool = True) -> nn.Linear:
+    """X W' + b in float64, W drawn after Glorot & Bengio (2010): N(0, 2 / (d_in + d_out)); b = 0.
+
+    torch's own initialisation, which would draw from the global generator, is passed by on the meta device.
+
+    Examples
+    --------
+    >>> layer = linear(3, 2, generator=torch.Generator().manual_seed(0))
+    >>> layer(torch.zeros(3).double()).tolist()
+    [0.0, 0.0]
+    """
+    layer = nn.Linear(d_in, d_out, bias=bias, dtype=torch.float64, device="meta").to_empty(device="cpu")
+    with torch.no_grad():
+        layer.weight.normal_(0.0, (2.0 / (d_in + d_out)) ** 0.5, generator=generator)
+        if bias:
+            layer.bias.zero_()
+    return layer
