@@ -9,14 +9,27 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from surrogates.control import FittedControl, FittedFamily, OptimalControlNet
     from surrogates.gp import FittedHierarchicalGP, HierarchicalGP
     from surrogates.loading import load
     from surrogates.schema import Schema, as_dataset
 
-__all__ = ["FittedHierarchicalGP", "HierarchicalGP", "Schema", "as_dataset", "load"]
+__all__ = [
+    "FittedControl",
+    "FittedFamily",
+    "FittedHierarchicalGP",
+    "HierarchicalGP",
+    "OptimalControlNet",
+    "Schema",
+    "as_dataset",
+    "load",
+]
 __version__ = "0.1.0"
 
 _HOMES = {
+    "FittedControl": "surrogates.control",
+    "FittedFamily": "surrogates.control",
+    "OptimalControlNet": "surrogates.control",
     "FittedHierarchicalGP": "surrogates.gp",
     "HierarchicalGP": "surrogates.gp",
     "Schema": "surrogates.schema",

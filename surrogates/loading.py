@@ -11,7 +11,12 @@ from surrogates import persistence
 from surrogates.errors import FileFormatError
 
 #: kind of a file -> module and class with `from_archive`; families are imported only when one of theirs is read
-FAMILIES = MappingProxyType({"hierarchical-gp": ("surrogates.gp", "FittedHierarchicalGP")})
+FAMILIES = MappingProxyType(
+    {
+        "hierarchical-gp": ("surrogates.gp", "FittedHierarchicalGP"),
+        "control-family": ("surrogates.control", "FittedFamily"),
+    }
+)
 
 
 def load(path: str | os.PathLike[str]) -> Any:

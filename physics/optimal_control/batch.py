@@ -37,6 +37,20 @@ class Batch(NamedTuple):
     solved: Solved
     defect: Tensor
 
+    def take(self, index: Tensor) -> Batch:
+        """Some of the cases."""
+        s = self.solved
+        solved = Solved(s.at.take(index), s.J[index], s.converged[index], s.error[index], s.steps[index])
+        return Batch(self.collocation, self.cases.take(index), solved, self.defect[index])
+
+    def joined(self, other: Batch) -> Batch:
+        """These cases and others on the same mesh."""
+        cases = Cases(*(torch.cat(pair) for pair in zip(self.cases, other.cases, strict=True)))
+        a, b = self.solved, other.solved
+        at = Extremals(torch.cat([a.at.Z, b.at.Z]), torch.cat([a.at.T, b.at.T]))
+        rest = [torch.cat(pair) for pair in zip(a[1:], b[1:], strict=True)]
+        return Batch(self.collocation, cases, Solved(at, *rest), torch.cat([self.defect, other.defect]))
+
 
 def cases_of(family: Family, points: Tensor) -> Cases:
     """The cases at inputs `points` (B, d), in the order of `family.inputs`."""
@@ -107,6 +121,13 @@ def solve_points(
         start = Extremals(transfer(collocation.mesh, solved.at.Z, finer), solved.at.T)
         collocation = Collocation(system, finer)
         solved = _solve_all(collocation, cases, scaled, start)
+    return Batch(collocation, cases, solved, _defects(collocation, cases, solved.at).amax(1))
+
+
+def continue_points(family: Family, points: Tensor, collocation: Collocation, guess: Extremals) -> Batch:
+    """The extremals at inputs `points` (B, d) on a mesh that is kept, from good guesses."""
+    cases = cases_of(family, points)
+    solved = _solve_all(collocation, cases, _to_unit(family, points), guess)
     return Batch(collocation, cases, solved, _defects(collocation, cases, solved.at).amax(1))
 
 

@@ -46,8 +46,10 @@ def polish(collocation: Collocation, cases: Cases, at: Extremals, *, steps: int 
     return at
 
 
-def certify(collocation: Collocation, cases: Cases, at: Extremals) -> Certificate:
+def certify(collocation: Collocation, cases: Cases, at: Extremals, *, controls: Tensor | None = None) -> Certificate:
     """Judge approximate extremals on a mesh.
+
+    controls : (B, K, d + 1, m) at the nodes, where they are something else than argmin H
 
     Sources: one Newton step as an error estimate, Deuflhard (2004), section 2.1; dH/dt = H_t along extremals, Bryson & Ho
     (1975), section 2.3.
@@ -63,8 +65,9 @@ def certify(collocation: Collocation, cases: Cases, at: Extremals) -> Certificat
         one.Z[doubtful], one.T[doubtful], J[doubtful] = again.at.Z, again.at.T, again.J
         one.Z[doubtful[lost]] = torch.nan
         J[doubtful[lost]] = torch.nan
-    before, after = (controls_at_nodes(collocation, cases, z) for z in (at, one))
-    error = _norm(collocation, before - after) / _norm(collocation, after).clamp(min=1e-150)
+    before = controls_at_nodes(collocation, cases, at) if controls is None else controls
+    after = controls_at_nodes(collocation, cases, one)
+    error = relative_distance(collocation, before, after)
     n = at.Z.shape[-1] // 2
     real = realise(collocation.system, collocation.mesh, cases, before, at.Z[..., :n])
     gap = (real.J - J) / J.abs().clamp(min=1e-150)
@@ -83,6 +86,17 @@ def controls_at_nodes(collocation: Collocation, cases: Cases, at: Extremals) -> 
     t, q = _node_times(collocation, cases, at)
     n = at.Z.shape[-1] // 2
     return collocation.system.control(t, at.Z[..., :n], at.Z[..., n:], q)
+
+
+def control_distance(collocation: Collocation, cases: Cases, at: Extremals, truth: Extremals) -> Tensor:
+    """Relative L2 distance of the controls of two sets of extremals over the horizon, (B,)."""
+    before, after = (controls_at_nodes(collocation, cases, z) for z in (at, truth))
+    return relative_distance(collocation, before, after)
+
+
+def relative_distance(collocation: Collocation, u: Tensor, truth: Tensor) -> Tensor:
+    """|u - truth| / |truth| in L2 over the horizon, of nodal values (B, K, d + 1, m), (B,)."""
+    return _norm(collocation, u - truth) / _norm(collocation, truth).clamp(min=1e-150)
 
 
 def equation_residual(collocation: Collocation, cases: Cases, at: Extremals) -> Tensor:

@@ -19,6 +19,8 @@ from .problem import Problem
 
 #: control iterations at most, and the relative size of a last step
 MOST_STEPS, SMALLEST_STEP = 40, 1e-13
+#: relative size of a step that changes H by less than rounding, so that it is taken without looking at H
+LAST_STEP = 1e-7
 #: controls tried between finite bounds before the iterations
 STARTS = 9
 
@@ -59,8 +61,8 @@ class EulerLagrange:
         flat = self._linear_controls
         if flat:
             raise ProblemError(
-                f"the Hamiltonian is linear in control {flat[0]!r}, so that its minimiser is bang-bang or singular and "
-                f"can't be eliminated; add a small multiple of its square to running_cost"
+                f"the Hamiltonian is linear in {flat}, so that its minimiser is bang-bang or singular and can't be "
+                f"eliminated; add a small multiple of its square to running_cost"
             )
 
     def parameters(self, batch: torch.Size | tuple[int, ...] = ()) -> Tensor:
@@ -92,10 +94,11 @@ class EulerLagrange:
         """
         u = (middle_control(self.problem).expand(*t.shape, -1) if guess is None else guess).clone()
         low, high = self.problem.bounds
-        if self._is_quadratic and (not self.problem.is_bounded or self.problem.control_size == 1):
+        if self.is_quadratic and (not self.problem.is_bounded or self.problem.control_size == 1):
             _, g, C = self._in_controls(t, x, u, p, q)
-            step = _solve(C if not self.problem.is_bounded else _positive(C), g)
-            return (u - step).clamp(low, high)
+            if not self.problem.is_bounded:
+                return u - _solve(C, g)
+            return _better_bound(u, g, C[..., 0], low, high, (u - _solve(_positive(C), g)).clamp(low, high))
         shape = u.shape
         t, x, p, q = (
             t.reshape(-1),
@@ -116,6 +119,25 @@ class EulerLagrange:
             u[rest], value, g, C, moved = self._descend(*at, d, value, g, C)
             rest, value, g, C = rest[moved], value[moved], g[moved], C[moved]
         return u.reshape(shape)
+
+    def explicit_control(self, t: Tensor, x: Tensor, p: Tensor, q: Tensor, *, steps: int) -> Tensor:
+        """The minimiser of H by a fixed number of operations, for modules that are traced; shapes as in `control`.
+
+        One step where H is quadratic in u, exact without bounds or with one control; else so many Newton steps, each
+        clipped to the bounds, without the checks and the line search of `control`.
+        """
+        low, high = self.problem.bounds
+        u = middle_control(self.problem).expand(*t.shape, -1)
+        coupled = self.problem.is_bounded and self.problem.control_size > 1
+        for _ in range(1 if self.is_quadratic and not coupled else steps):
+            with torch.enable_grad():
+                v = u.detach().requires_grad_()
+                H = self.hamiltonian(t, x, v, p, q)
+                (g,) = torch.autograd.grad(H.sum(), v, create_graph=True)
+                C = torch.stack([torch.autograd.grad(row.sum(), v, retain_graph=True)[0] for row in g.unbind(-1)], -2)
+            step = g / C[..., 0] if u.shape[-1] == 1 else torch.linalg.solve(C, g[..., None])[..., 0]
+            u = (u - step.detach()).clamp(low, high)
+        return u
 
     def _best_start(self, t: Tensor, x: Tensor, u: Tensor, p: Tensor, q: Tensor) -> Tensor:
         """The best of a few controls between finite bounds, one control after the other: H may have several minima."""
@@ -214,10 +236,11 @@ class EulerLagrange:
         """One step of the projected Newton method at points (N,), halved at each until H doesn't grow; which moved."""
         low, high = self.problem.bounds
         size = torch.ones_like(value)
+        last = (d.abs() <= LAST_STEP * (1 + u.abs())).all(-1)
         for _ in range(30):
             there = (u + size[..., None] * d).clamp(low, high)
             new, new_g, new_C = self._in_controls(t, x, there, p, q)
-            better = new <= value + 1e-14 * value.abs()
+            better = last | (new <= value + 1e-14 * value.abs())
             if bool(better.all()):
                 return there, new, new_g, new_C, better
             size = torch.where(better, size, 0.5 * size)
@@ -243,16 +266,24 @@ class EulerLagrange:
         return first, second
 
     @cached_property
-    def _is_quadratic(self) -> bool:
+    def is_quadratic(self) -> bool:
         """Whether H_uu is the same at different controls."""
         first, second = self._curvatures
         return bool((first - second).abs().max() <= 1e-12 * first.abs().max())
 
     @cached_property
-    def _linear_controls(self) -> list[str]:
-        """Names of the controls in which H has no curvature anywhere."""
-        rows = torch.cat(self._curvatures).abs().amax((0, 2))
-        return [name for name, curvature in zip(self.problem.controls, rows.tolist(), strict=True) if curvature == 0.0]
+    def _linear_controls(self) -> str:
+        """The control, or combination of controls, in which H has no curvature anywhere; empty if there is none."""
+        C = torch.cat(self._curvatures)
+        names = [repr(name) for name in self.problem.controls]
+        flat = [name for name, size in zip(names, C.abs().amax((0, 2)).tolist(), strict=True) if size == 0.0]
+        if flat:
+            return f"control {flat[0]}"
+        unit = C.abs().amax((0, 2)).sqrt()
+        sizes = torch.linalg.svdvals((C / unit / unit[:, None]).flatten(0, 1))  # 0 in a direction that all points share
+        return (
+            f"a combination of the controls {', '.join(names)}" if float(sizes[-1]) <= 1e-13 * float(sizes[0]) else ""
+        )
 
 
 def jacobian(rows: Tensor, w: Tensor) -> Tensor:
@@ -299,7 +330,37 @@ def _positive(C: Tensor) -> Tensor:
     return positive
 
 
+def _better_bound(u: Tensor, g: Tensor, C: Tensor, low: Tensor, high: Tensor, convex: Tensor) -> Tensor:
+    """The minimiser in [low, high] of g (v - u) + C (v - u)²/2, which is `convex` where C >= 0; all (..., 1)."""
+    if not bool((high - low).isfinite().all()):
+        return convex
+    gain = g * (high - low) + 0.5 * C * ((high - u) ** 2 - (low - u) ** 2)  # of the high bound over the low one
+    return torch.where(C < 0, torch.where(gain < 0, high, low), convex)
+
+
+def _model(g: Tensor, C: Tensor, d: Tensor) -> Tensor:
+    """g'd + d'Cd/2, (...)."""
+    return (d * (g + 0.5 * (C @ d[..., None])[..., 0])).sum(-1)
+
+
 def _projected_step(u: Tensor, g: Tensor, C: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """A step that lowers g'd + d'Cd/2 within the bounds, C positive; its minimiser where the active set is found.
+
+    Newton's step with an active set that only grows is fast, but can miss the minimiser of coupled controls, and even
+    lead uphill. Sweeps of one control after the other always lead downhill. The better of the two is taken.
+    """
+    d = _newton_step(u, g, C, low, high)
+    if u.shape[-1] == 1:
+        return d
+    e = d
+    for i in (*range(u.shape[-1]), *reversed(range(u.shape[-1]))):
+        pull = g[..., i] + (C[..., i, :] * e).sum(-1)
+        there = (u[..., i] + e[..., i] - pull / C[..., i, i]).clamp(low[i], high[i])
+        e = torch.where(torch.arange(u.shape[-1]) == i, (there - u[..., i])[..., None], e)
+    return torch.where((_model(g, C, e) < _model(g, C, d))[..., None], e, d)
+
+
+def _newton_step(u: Tensor, g: Tensor, C: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Newton's step of min g'd + d'Cd/2 within the bounds: directions that would leave them join the active set."""
     free = ~_at_bound(u, g, low, high)
     d = torch.zeros_like(u)

@@ -93,8 +93,8 @@ def interpolation(degree: int, s: Floats) -> Floats:
     gap = s[:, None] - nodes
     at_node = gap == 0
     rows = weights / np.where(at_node, 1.0, gap)
-    rows /= rows.sum(1, keepdims=True)
-    return np.asarray(np.where(at_node.any(1, keepdims=True), at_node.astype(float), rows))
+    rows = np.where(at_node.any(1, keepdims=True), at_node.astype(float), rows)
+    return np.asarray(rows / rows.sum(1, keepdims=True))
 
 
 @cache

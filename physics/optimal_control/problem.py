@@ -145,7 +145,7 @@ class Problem:
     @property
     def is_bounded(self) -> bool:
         """Whether any control has a finite bound."""
-        return bool(self.bounds.isfinite().any())
+        return any(math.isfinite(end) for pair in self.control_bounds or () for end in pair if end is not None)
 
     def with_values(
         self,

@@ -40,7 +40,8 @@ class ChebyshevFeatures(nn.Module):
         super().__init__()
         if degrees.ndim != 2 or not len(degrees) or degrees.is_floating_point() or bool((degrees < 0).any()):
             raise DataError(
-                f"degrees are {degrees.dtype} of shape {tuple(degrees.shape)}; integers >= 0 of shape (terms, inputs) are expected"
+                f"degrees are {degrees.dtype} of shape {tuple(degrees.shape)}; integers >= 0 of shape (terms, inputs) "
+                f"are expected"
             )
         self.register_buffer("degrees", degrees.long())
         self.d_in, self.width = degrees.shape[1], len(degrees)
@@ -65,7 +66,7 @@ class ChebyshevFeatures(nn.Module):
         T = _chebyshev(X.T, self._highest)  # (degree + 1, d, B)
         products = []
         for degrees, inputs in self._parts:
-            product = torch.ones(len(degrees), len(X), dtype=X.dtype)
+            product = torch.ones(len(degrees), 1, dtype=X.dtype).expand(-1, X.shape[0])  # len() would fix it in a trace
             for column, j in enumerate(inputs):
                 product = product * T[degrees[:, column], j]
             products.append(product)
@@ -105,7 +106,9 @@ def choose_degrees(X: Tensor, Y: Tensor, terms: int) -> Tensor:
     (L, d) integers, L <= terms
     """
     if len(X) < 2 * terms:
-        raise DataError(f"{len(X)} rows are too few for {terms} terms; give at least {2 * terms}, or ask for fewer terms")
+        raise DataError(
+            f"{len(X)} rows are too few for {terms} terms; give at least {2 * terms}, or ask for fewer terms"
+        )
     d = X.shape[1]
     held = torch.arange(len(X)) % 10 == 0
     fit, check = (X[~held], Y[~held]), (X[held], Y[held])
@@ -151,7 +154,8 @@ def _symmetry(degrees: Tensor, sizes: Tensor) -> _Symmetry:
 
 
 def _coefficients(X: Tensor, Y: Tensor, degrees: Tensor) -> Tensor:
-    return torch.linalg.lstsq(ChebyshevFeatures(degrees).values(X), Y, driver="gels").solution
+    solution: Tensor = torch.linalg.lstsq(ChebyshevFeatures(degrees).values(X), Y, driver="gels").solution
+    return solution
 
 
 def _decay(degrees: Tensor, sizes: Tensor) -> list[float]:
