@@ -8,6 +8,7 @@ from .paper import PaperRoad
 from .policy import Policy
 from .report import ControlReport
 from .single import FeatureRoad, LevenbergMarquardtRoad
+from .tasks import FittedTasks, TasksRoad
 
 __all__ = [
     "ControlReport",
@@ -15,8 +16,10 @@ __all__ = [
     "FeatureRoad",
     "FittedControl",
     "FittedFamily",
+    "FittedTasks",
     "LevenbergMarquardtRoad",
     "OptimalControlNet",
     "PaperRoad",
     "Policy",
+    "TasksRoad",
 ]

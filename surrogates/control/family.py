@@ -21,7 +21,7 @@ from surrogates.physics.optimal_control.batch import Batch, continue_points, sol
 from surrogates.physics.optimal_control.certificate import control_distance
 from surrogates.progress import Progress, progress_bar
 
-from .operator import Operator, modes_of
+from .operator import Operator, principal_modes
 from .report import ControlReport
 
 #: cases that every fit starts with, and those that judge it
@@ -53,10 +53,12 @@ def fit_family(family: Family, road: FamilyRoad, *, seed: int, progress: Progres
     """Fit an operator to a family; see `OptimalControlNet`."""
     began = time.perf_counter()
     inputs = len(family.inputs)
-    judges = _points(family, HELD_OUT, seed + 1, arcsine=False)
-    batch = solve_points(family, torch.cat([_points(family, FIRST_CASES, seed), judges]), tolerance=road.tolerance)
+    judges = family_points(family, HELD_OUT, seed + 1, arcsine=False)
+    batch = solve_points(
+        family, torch.cat([family_points(family, FIRST_CASES, seed), judges]), tolerance=road.tolerance
+    )
     train, held = _split(batch, FIRST_CASES)
-    points = _points(family, FIRST_CASES, seed)
+    points = family_points(family, FIRST_CASES, seed)
     trace: list[float] = []
     rounds = max(1, math.ceil(math.log2(road.max_cases / FIRST_CASES)))
     with progress_bar(progress, "cases", total=rounds + 1) as step:
@@ -65,7 +67,7 @@ def fit_family(family: Family, road: FamilyRoad, *, seed: int, progress: Progres
         trace.append(float(errors.median()))
         step(trace[-1])
         while trace[-1] > road.accuracy and len(points) < road.max_cases:
-            more = _points(family, min(len(points), road.max_cases - len(points)), seed, skip=len(points))
+            more = family_points(family, min(len(points), road.max_cases - len(points)), seed, skip=len(points))
             solved = continue_points(family, more, batch.collocation, operator.extremals(more))
             train, points = _joined(train, solved), torch.cat([points, more])
             operator = _fit(family, train, points, road, seed)
@@ -75,8 +77,8 @@ def fit_family(family: Family, road: FamilyRoad, *, seed: int, progress: Progres
     return operator, _report(operator, train, held, errors, trace, road, inputs, time.perf_counter() - began)
 
 
-def _points(family: Family, n: int, seed: int, *, skip: int = 0, arcsine: bool = True) -> Tensor:
-    """Quasi-random inputs (n, d) of the family."""
+def family_points(family: Family, n: int, seed: int, *, skip: int = 0, arcsine: bool = True) -> Tensor:
+    """Quasi-random inputs (n, d) of a family: of the arcsine distribution where inputs are few, else uniform."""
     d = len(family.inputs)
     engine = torch.quasirandom.SobolEngine(d, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
     unit = engine.draw(skip + n, dtype=torch.float64)[skip:]
@@ -107,7 +109,8 @@ def _fit(family: Family, batch: Batch, points: Tensor, road: FamilyRoad, seed: i
     if family.problem.free_final_time:
         values = torch.cat([values, (T - batch.cases.t0[good])[:, None]], 1)
     mesh = batch.collocation.mesh
-    offset, modes, c = modes_of(values, mesh, Z.shape[-1])
+    basis = principal_modes(values, mesh, Z.shape[-1])
+    c = basis.coefficients(values)
     low, high = family.ranges
     X = 2 * (points[good] - low) / (high - low) - 1
     terms = int(len(X) / ROWS_PER_TERM)
@@ -124,7 +127,7 @@ def _fit(family: Family, batch: Batch, points: Tensor, road: FamilyRoad, seed: i
             generator=torch.Generator().manual_seed(seed),
         )
         weights = fit_last_layer(features(X), c).weights
-    return Operator(family, mesh, features, weights, modes, offset)
+    return Operator(family, mesh, features, weights, basis.modes, basis.offset)
 
 
 def _errors(operator: Operator, held: Batch, points: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from surrogates.errors import DataError
 from surrogates.persistence import Archive, write
-from surrogates.physics.optimal_control import Collocation, Extremals, Family, Problem, certify, polish
+from surrogates.physics.optimal_control import Collocation, Extremals, Family, Problem, polish
 
+from .judging import judge
 from .operator import Operator
 from .policy import Policy
 from .report import ControlReport
@@ -127,7 +128,7 @@ class FittedFamily:
             mine, at = cases.take(index), operator.extremals(points[index])
             at = polish(collocation, mine, at, steps=steps) if steps else at
             if certified:
-                scores.append(certify(collocation, mine, at))
+                scores.append(judge(collocation, mine, at))
             parts.append(at)
         at = Extremals(torch.cat([part.Z for part in parts]), torch.cat([part.T for part in parts]))
         answer = self._labelled(points, s, operator.mesh.interpolate(at.Z, s), at.T)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -25,10 +26,11 @@ from surrogates.physics.optimal_control import (
 )
 from surrogates.physics.optimal_control.solver import nominal_cases
 
+from .judging import judge, trusted
 from .report import ControlReport
 
 Floats = NDArray[np.float64]
-#: the mesh that answers are judged on: fine enough that its own error doesn't show
+#: the mesh that answers are judged on, before it is refined where the extremal asks for it
 JUDGES_ELEMENTS, JUDGES_DEGREE = 24, 12
 
 
@@ -94,19 +96,28 @@ class FittedControl:
     def certificate(self, polished: int = 0) -> Certificate:
         """What is known of the answer's error, after so many Newton steps of polish."""
         nodes = self._polished(polished)
-        own = None if self.controls is None or polished else self._nodal(self.controls)
+        if self.controls is None or polished:
+            return judge(nodes.collocation, nodes.cases, nodes.at)
+        own = self._nodal(self.controls, nodes.collocation.mesh)
         return certify(nodes.collocation, nodes.cases, nodes.at, controls=own)
 
     def _polished(self, steps: int) -> _Nodes:
-        collocation = Collocation(EulerLagrange(self.problem), Mesh.uniform(JUDGES_ELEMENTS, JUDGES_DEGREE))
-        cases = nominal_cases(collocation.system)
-        at = Extremals(self._nodal(self.trajectory), cases.T)
-        if not bool(at.Z.isfinite().all()):
-            raise NumericalError("the network's trajectory isn't finite; fit it anew with another seed or fewer steps")
+        collocation, cases = self._judges
+        at = Extremals(self._nodal(self.trajectory, collocation.mesh), cases.T)
         return _Nodes(collocation, cases, polish(collocation, cases, at, steps=steps) if steps else at)
 
-    def _nodal(self, of: Callable[[Tensor], Tensor]) -> Tensor:
-        nodes = Mesh.uniform(JUDGES_ELEMENTS, JUDGES_DEGREE).nodes
+    @cached_property
+    def _judges(self) -> tuple[Collocation, Cases]:
+        """Where answers are judged and polished."""
+        collocation = Collocation(EulerLagrange(self.problem), Mesh.uniform(JUDGES_ELEMENTS, JUDGES_DEGREE))
+        cases = nominal_cases(collocation.system)
+        at = Extremals(self._nodal(self.trajectory, collocation.mesh), cases.T)
+        if not bool(at.Z.isfinite().all()):
+            raise NumericalError("the network's trajectory isn't finite; fit it anew with another seed or fewer steps")
+        return trusted(collocation, cases, at), cases
+
+    def _nodal(self, of: Callable[[Tensor], Tensor], mesh: Mesh) -> Tensor:
+        nodes = mesh.nodes
         return of(nodes.reshape(-1)).reshape(1, *nodes.shape, -1)
 
     def _places(self, times: Sequence[float] | Floats | None) -> tuple[Floats, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, overload
 
@@ -18,6 +19,7 @@ from .fitted_single import FittedControl
 from .inverse import fit_measurements
 from .paper import PaperRoad, by_paper
 from .single import FeatureRoad, LevenbergMarquardtRoad, by_features, by_levenberg_marquardt
+from .tasks import FittedTasks, TasksRoad, fit_tasks
 
 METHODS = ("features", "levenberg-marquardt", "paper")
 
@@ -34,6 +36,9 @@ class OptimalControlNet:
     - ``"paper"``: the baseline after AW-EL-PINNs (arXiv 2509.25262): three networks x(t), u(t), p(t), five mean-square
       losses, adaptive weights, Adam. The paper's hyper-parameters aren't public to us; ours are in `PaperRoad`
 
+    Several families by name: one network whose trunk they share, each with low-rank adapters of its own; `FittedTasks.adapt`
+    adds a task from few cases.
+
     A family (`Problem.over`): cases are solved by Newton's method on the Euler-Lagrange system; a trunk of features of
     the inputs and a linear last layer give the modes of their trajectories. More cases are added until those held out
     are met.
@@ -41,7 +46,7 @@ class OptimalControlNet:
     Parameters
     ----------
     method : road for one problem
-    features, levenberg_marquardt, paper, family : what the roads can be told
+    features, levenberg_marquardt, paper, family, tasks : what the roads can be told
 
     Examples
     --------
@@ -64,6 +69,7 @@ class OptimalControlNet:
     levenberg_marquardt: LevenbergMarquardtRoad = field(default_factory=LevenbergMarquardtRoad)
     paper: PaperRoad = field(default_factory=PaperRoad)
     family: FamilyRoad = field(default_factory=FamilyRoad)
+    tasks: TasksRoad = field(default_factory=TasksRoad)
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -83,6 +89,17 @@ class OptimalControlNet:
     @overload
     def fit(
         self,
+        problem: Mapping[str, Family],
+        *,
+        measurements: None = ...,
+        seed: int = ...,
+        progress: Progress = ...,
+        checkpoint: Checkpoint | None = ...,
+    ) -> FittedTasks: ...
+
+    @overload
+    def fit(
+        self,
         problem: Family,
         *,
         measurements: xr.Dataset | None = ...,
@@ -93,18 +110,18 @@ class OptimalControlNet:
 
     def fit(
         self,
-        problem: Problem | Family,
+        problem: Problem | Family | Mapping[str, Family],
         *,
         measurements: xr.Dataset | None = None,
         seed: int = 0,
         progress: Progress = None,
         checkpoint: Checkpoint | None = None,
-    ) -> FittedControl | FittedFamily:
+    ) -> FittedControl | FittedFamily | FittedTasks:
         """Fit a network.
 
         Parameters
         ----------
-        problem : one problem, or a family
+        problem : one problem, a family, or several families by name, as tasks that share a trunk
         measurements : noisy readings of states and controls over `time`, to estimate what varies in a family of
             parameters and initial states: variables named after states and controls, NaN where nothing was read, noise
             (standard deviation) in attrs["noise"]
@@ -125,6 +142,10 @@ class OptimalControlNet:
             raise ProblemError(
                 "checkpoint goes with the roads 'levenberg-marquardt' and 'paper' for one problem; the others take seconds"
             )
+        if isinstance(problem, Mapping):
+            if measurements is not None:
+                raise ProblemError("measurements go with one family; fit each task's own")
+            return fit_tasks(problem, self.tasks, seed=seed, progress=progress, checkpoint=checkpoint)
         if measurements is not None:
             return fit_measurements(problem, measurements)
         if isinstance(problem, Family):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -133,24 +134,44 @@ class Operator:
         return (1 - s)[:, None] * at_start + s[:, None] * at_end
 
 
-def modes_of(values: Tensor, mesh: Mesh, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Principal directions of trajectories: offset (S,), modes (r, S) and coefficients (B, r) of values (B, S).
+class Basis(NamedTuple):
+    """What trajectories are expressed in: offset + Σ c_k directions_k · scale.
+
+    offset : (S,); directions : (r, S) orthonormal; scale : (S,) largest deviation of each component of z
+    """
+
+    offset: Tensor
+    directions: Tensor
+    scale: Tensor
+
+    @property
+    def modes(self) -> Tensor:
+        """(r, S) in the problem's units."""
+        return self.directions * self.scale
+
+    def coefficients(self, values: Tensor) -> Tensor:
+        """c (B, r) of values (B, S)."""
+        c: Tensor = ((values - self.offset) / self.scale) @ self.directions.T
+        return c
+
+
+def principal_modes(values: Tensor, mesh: Mesh, width: int, *, smallest: float = SMALLEST_MODE) -> Basis:
+    """Principal directions of nodal values (B, S) of z, of `width` components, and of what stands behind them.
 
     Every component of z is divided by its largest deviation before the singular value decomposition, so that units don't
-    decide; modes are given back in the problem's units.
+    decide.
+
+    smallest : singular value, relative to the largest, down to which directions are kept
     """
     offset = values.mean(0)
     centred = values - offset
     K, d = mesh.elements, mesh.degree
     nodal = K * (d + 1) * width
     by_component = centred[:, :nodal].reshape(len(values), -1, width).abs().amax((0, 1))
-    scale = by_component.repeat(K * (d + 1))
-    if values.shape[1] > nodal:
-        scale = torch.cat([scale, centred[:, nodal:].abs().amax(0)])
+    scale = torch.cat([by_component.repeat(K * (d + 1)), centred[:, nodal:].abs().amax(0)])
     scale = torch.where(scale > 0, scale, 1.0)
-    whitened = centred / scale
     # a sample of the rows spans the same directions
-    rows = whitened[:: max(1, len(whitened) // 1500)]
+    rows = (centred / scale)[:: max(1, len(centred) // 1500)]
     _, σ, Vh = torch.linalg.svd(rows, full_matrices=False)
-    r = max(1, int((σ > SMALLEST_MODE * σ[0]).sum())) if float(σ[0]) > 0 else 1
-    return offset, Vh[:r] * scale, whitened @ Vh[:r].T
+    r = max(1, int((σ > smallest * σ[0]).sum())) if float(σ[0]) > 0 else 1
+    return Basis(offset, Vh[:r], scale)

@@ -14,6 +14,7 @@ from surrogates.errors import DataError
 from ._checks import check_count, check_inputs, check_sizes
 from .activations import Activation, activation_by_name
 from .embedding import take
+from .last_layer import fit_last_layer
 from .linear import linear
 
 Head = Literal["bias", "linear"]
@@ -116,13 +117,30 @@ class AdaptedMLP(nn.Module):
 
     def forward(self, X: Tensor, task: Tensor) -> Tensor:
         """X (..., d_in), task (...,) long -> (..., d_out); leading dims are broadcast."""
+        h = self.features(X, task)
+        outputs: Tensor = self.last(h) + take(self.β, task)
+        return outputs + _rows(h, take(self.H, task)) if self.head == "linear" else outputs
+
+    def features(self, X: Tensor, task: Tensor) -> Tensor:
+        """The last hidden layer h_{L-1}, of which the outputs are linear: (..., width)."""
         check_inputs(X, self.sizes[0], "AdaptedMLP")
         h = X
         for k, layer in enumerate(self.hidden):
             z = layer(h)
             h = self.activation(z + self.adapters[k](h, task) if self.rank else z)
-        outputs: Tensor = self.last(h) + take(self.β, task)
-        return outputs + _rows(h, take(self.H, task)) if self.head == "linear" else outputs
+        return h
+
+    def fit_head(self, task: int, X: Tensor, Y: Tensor) -> None:
+        """Set one task's head (in place) to the least-squares fit of Y (B, d_out) at X (B, d_in), all else as it is.
+
+        Singular values below 1e-10 of the largest are cut off. For head="linear".
+        """
+        if self.head != "linear":
+            raise DataError("fit_head needs head='linear'; a bias alone has no slopes to fit")
+        with torch.no_grad():
+            h = self.features(X, torch.full(X.shape[:-1], task))
+            fitted = fit_last_layer(torch.cat([h, torch.ones_like(h[:, :1])], -1), Y - self.last(h), rcond=1e-10)
+            self.H[task], self.β[task] = fitted.weights[:-1].T, fitted.weights[-1]
 
     def add_task(self, *, start: Literal["shared", "mean"] = "shared", generator: torch.Generator) -> AdaptedMLP:
         """A copy with one task more, the last; this module stays as it is.

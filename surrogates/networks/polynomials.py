@@ -35,6 +35,8 @@ class ChebyshevFeatures(nn.Module):
     """
 
     degrees: Tensor  # (L, d)
+    _first: Tensor
+    _last: Tensor
 
     def __init__(self, degrees: Tensor) -> None:
         super().__init__()
@@ -49,7 +51,12 @@ class ChebyshevFeatures(nn.Module):
         # products are shared: terms are pairs of one product of the first inputs and one of the last
         half = (self.d_in + 1) // 2
         first, self._first = torch.unique(self.degrees[:, :half], dim=0, return_inverse=True)
-        last, self._last = torch.unique(self.degrees[:, half:], dim=0, return_inverse=True)
+        # of a single input nothing is left for the last: one product of none, which is 1
+        last, self._last = (
+            torch.unique(self.degrees[:, half:], dim=0, return_inverse=True)
+            if half < self.d_in
+            else (self.degrees[:1, half:], torch.zeros_like(self._first))
+        )
         self._parts = ((first, range(half)), (last, range(half, self.d_in)))
 
     def forward(self, X: Tensor) -> Tensor:
@@ -164,6 +171,8 @@ def _decay(degrees: Tensor, sizes: Tensor) -> list[float]:
     y, keep = sizes.log(), torch.ones(len(degrees), dtype=torch.bool)
     slopes = torch.zeros(A.shape[1], dtype=torch.float64)
     for _ in range(4):
+        if int(keep.sum()) <= A.shape[1]:  # too few to leave out more
+            break
         slopes = torch.linalg.lstsq(A[keep], y[keep, None]).solution[:, 0]
         above = y - A @ slopes
         keep = above > -0.5 * above[keep].std()
