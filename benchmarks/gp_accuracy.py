@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 sys.path.append(str(Path(__file__).parent.parent / "examples"))  # the case study has the library's own models
 
-from engine_surfaces import MODELS
+from engine_surfaces import MODELS  # type: ignore[import-not-found] # examples are no package, and mypy looks elsewhere
 from peers import Predictor, botorch_multitask, scikit_learn_by_task, smt_by_task
 
 from surrogates import HierarchicalGP, Schema, as_dataset

@@ -15,14 +15,22 @@ from surrogates import load
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """What the engine study prints, and the folder it writes to; run from a copy, which leaves the checkout alone."""
-    folder = tmp_path_factory.mktemp("examples")
-    script = shutil.copy(EXAMPLES / "engine_surfaces.py", folder)
-    done = subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True, check=False)
+def run(name: str, folder: Path, *options: str) -> tuple[str, Path]:
+    """What an example prints, and the folder it writes to; run from a copy, which leaves the checkout alone."""
+    script = shutil.copy(EXAMPLES / name, folder)
+    done = subprocess.run([sys.executable, script, *options], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout, folder / "output"
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    return run("engine_surfaces.py", tmp_path_factory.mktemp("engine"))
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    return run("optimal_control.py", tmp_path_factory.mktemp("control"), "--steps", "200")
 
 
 def test_engine_surfaces_prints_its_report_and_where_its_files_are(engine: tuple[str, Path]) -> None:
@@ -40,3 +48,23 @@ def test_engine_surfaces_beats_models_that_ignore_parts_or_gauges(engine: tuple[
 def test_engine_surfaces_leaves_a_figure_and_a_model(engine: tuple[str, Path]) -> None:
     assert (engine[1] / "engine_surfaces.png").stat().st_size > 50_000
     assert load(engine[1] / "engine_surfaces.surrogate").report.is_success
+
+
+def test_optimal_control_compares_its_roads(control: tuple[str, Path]) -> None:
+    table = pd.read_csv(control[1] / "optimal_control.csv", index_col=["problem", "road"]).loc["van_der_pol"]
+    assert str(control[1]) in control[0]
+    assert table["error of u"].drop("paper mode, 200 steps").max() < 1e-7
+    assert table.loc["paper mode, 200 steps", "error of u"] > 1e-3
+    certified = table["certified error of u"].dropna()
+    assert (certified > 0.1 * table.loc[certified.index, "error of u"]).all()  # no answer is called better than it is
+
+
+def test_optimal_control_leaves_its_figures(control: tuple[str, Path]) -> None:
+    for name in ("optimal_control.png", "optimal_control_family.png"):
+        assert (control[1] / name).stat().st_size > 20_000
+
+
+def test_optimal_control_families_pay_after_few_queries(control: tuple[str, Path]) -> None:
+    table = pd.read_csv(control[1] / "optimal_control_family.csv", index_col="cases")
+    assert table["error of u, median"].is_monotonic_decreasing
+    assert table["polished, largest"].max() < 1e-8

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from surrogates.errors import NumericalError
+from surrogates.errors import NumericalError, ProblemError
 from surrogates.networks import ChebyshevFeatures, RandomFeatures, choose_degrees, fit_last_layer
 from surrogates.physics.optimal_control import Extremals, Family
 from surrogates.physics.optimal_control.batch import Batch, continue_points, solve_points
@@ -30,6 +30,7 @@ FIRST_CASES, HELD_OUT = 256, 256
 ROWS_PER_TERM = 3.0
 #: inputs up to which cases are drawn from the arcsine distribution; see `choose_degrees`
 FEW_INPUTS = 3
+TRUNKS = ("chebyshev", "random")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,14 @@ class FamilyRoad:
     max_cases: int = 8192
     trunk: str = "chebyshev"
     tolerance: float = 1e-9
+
+    def __post_init__(self) -> None:
+        if self.trunk not in TRUNKS:
+            raise ProblemError(f"trunk is {self.trunk!r}; it must be one of {TRUNKS}")
+        if self.max_cases < FIRST_CASES:
+            raise ProblemError(f"max_cases is {self.max_cases}; every fit starts with {FIRST_CASES}: allow as many")
+        if not self.accuracy >= 0:
+            raise ProblemError(f"accuracy is {self.accuracy}; it must be a number >= 0")
 
 
 def fit_family(family: Family, road: FamilyRoad, *, seed: int, progress: Progress) -> tuple[Operator, ControlReport]:

@@ -80,7 +80,7 @@ class OptimalControlNet:
         self,
         problem: Problem,
         *,
-        measurements: xr.Dataset | None = ...,
+        measurements: None = ...,
         seed: int = ...,
         progress: Progress = ...,
         checkpoint: Checkpoint | None = ...,
@@ -102,11 +102,22 @@ class OptimalControlNet:
         self,
         problem: Family,
         *,
-        measurements: xr.Dataset | None = ...,
+        measurements: None = ...,
         seed: int = ...,
         progress: Progress = ...,
-        checkpoint: Checkpoint | None = ...,
-    ) -> FittedFamily | FittedControl: ...
+        checkpoint: None = ...,
+    ) -> FittedFamily: ...
+
+    @overload
+    def fit(
+        self,
+        problem: Family,
+        *,
+        measurements: xr.Dataset,
+        seed: int = ...,
+        progress: Progress = ...,
+        checkpoint: None = ...,
+    ) -> FittedControl: ...
 
     def fit(
         self,

@@ -24,6 +24,8 @@ from surrogates.physics.optimal_control.boundary import end_cost
 
 #: modes are kept down to this size relative to the largest
 SMALLEST_MODE = 1e-9
+#: deviations of a component count as such from this share of its size on; smaller ones are near rounding
+SMALLEST_DEVIATION = 1e-6
 #: cases that are evaluated together; larger blocks leave the cache
 BLOCK = 256
 
@@ -167,8 +169,13 @@ def principal_modes(values: Tensor, mesh: Mesh, width: int, *, smallest: float =
     centred = values - offset
     K, d = mesh.elements, mesh.degree
     nodal = K * (d + 1) * width
-    by_component = centred[:, :nodal].reshape(len(values), -1, width).abs().amax((0, 1))
-    scale = torch.cat([by_component.repeat(K * (d + 1)), centred[:, nodal:].abs().amax(0)])
+
+    def largest(of: Tensor) -> Tensor:
+        by_component = of[:, :nodal].reshape(len(of), -1, width).abs().amax((0, 1))
+        return torch.cat([by_component.repeat(K * (d + 1)), of[:, nodal:].abs().amax(0)])
+
+    # a component that is the same in all cases deviates by rounding, which isn't to be magnified
+    scale = torch.maximum(largest(centred), SMALLEST_DEVIATION * largest(values))
     scale = torch.where(scale > 0, scale, 1.0)
     # a sample of the rows spans the same directions
     rows = (centred / scale)[:: max(1, len(centred) // 1500)]

@@ -70,7 +70,8 @@ class Policy(nn.Module):
         unit = 2 * (inputs - self.low) / (self.high - self.low) - 1
         p = self.features(unit) @ self.weights + self.offset
         x, t, q = self._columns(inputs)
-        return self._system.explicit_control(t, x, p, q, steps=UNROLLED)
+        u = self._system.explicit_control(t, x, p, q, steps=UNROLLED)
+        return _on_graph(self._system, t, x, p, q, u) if torch.is_grad_enabled() and p.requires_grad else u
 
     def controls(self, inputs: Tensor) -> Tensor:
         """The same as `forward`, without a graph and in blocks that stay in cache: the quicker one for many cases."""
@@ -89,6 +90,19 @@ class Policy(nn.Module):
         from .onnx_export import export
 
         export(self, path)
+
+
+def _on_graph(system: EulerLagrange, t: Tensor, x: Tensor, p: Tensor, q: Tensor, u: Tensor) -> Tensor:
+    """The minimiser u of H with its derivatives: -H_uu⁻¹ dH_u in the directions that no bound holds, 0 in the others."""
+    v = u.detach().requires_grad_()
+    (g,) = torch.autograd.grad(system.hamiltonian(t, x, v, p, q).sum(), v, create_graph=True)
+    C = torch.stack([torch.autograd.grad(row.sum(), v, retain_graph=True)[0] for row in g.unbind(-1)], -2)
+    low, high = system.problem.bounds
+    free = ~(((u <= low) & (g > 0)) | ((u >= high) & (g < 0)))
+    both = free[..., :, None] & free[..., None, :]
+    C = torch.where(both, C, torch.zeros_like(C)) + torch.diag_embed((~free).to(C.dtype))
+    step = torch.linalg.solve(C, (g * free)[..., None])[..., 0]
+    return u.detach() - (step - step.detach())
 
 
 class _columns:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from surrogates.errors import FileFormatError, ProblemError
-from surrogates.networks import ChebyshevFeatures, RandomFeatures
+from surrogates.networks import MLP, ChebyshevFeatures, RandomFeatures
 from surrogates.persistence import Archive
 from surrogates.physics.optimal_control import EulerLagrange, Family, Mesh, Problem
 
@@ -29,6 +29,7 @@ def family_archive(fitted: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
         "parameters": {name: list(ends) for name, ends in family.parameters.items()},
         "degree": operator.mesh.degree,
         "trunk": type(operator.features).__name__,
+        "sizes": list(operator.features.sizes) if isinstance(operator.features, MLP) else [],
         "report": fitted.report.to_dict(),
     }
     arrays = {
@@ -81,13 +82,13 @@ class DetachedFamily:
         }
         weights, modes, offset = (torch.from_numpy(arrays[name]) for name in ("weights", "modes", "offset"))
         mesh = Mesh(tuple(arrays["breaks"].tolist()), header["degree"])
-        features = _features(header["trunk"], state)
+        features = _features(header["trunk"], header["sizes"], state)
         return FittedFamily(
             Operator(family, mesh, features, weights, modes, offset), ControlReport.from_dict(header["report"])
         )
 
 
-def _features(trunk: str, state: dict[str, Tensor]) -> nn.Module:
+def _features(trunk: str, sizes: list[int], state: dict[str, Tensor]) -> nn.Module:
     if trunk == "ChebyshevFeatures":
         return ChebyshevFeatures(state["degrees"])
     if trunk == "RandomFeatures":
@@ -95,6 +96,10 @@ def _features(trunk: str, state: dict[str, Tensor]) -> nn.Module:
         features = RandomFeatures(d, L, scale=1.0, generator=torch.Generator().manual_seed(0))
         features.load_state_dict(state)
         return features
+    if trunk == "MLP":
+        net = MLP(sizes, generator=torch.Generator().manual_seed(0))
+        net.load_state_dict(state)
+        return net
     raise FileFormatError(f"the file's trunk is {trunk!r}, which this version doesn't know; update the library")
 
 

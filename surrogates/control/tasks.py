@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from surrogates.errors import DataError, NumericalError, ProblemError
 from surrogates.networks import AdaptedMLP, Flat, flatten, unflatten
@@ -208,23 +208,10 @@ def _stopping(road: TasksRoad, tasks: int = 1) -> Stopping:
     return Stopping(max_steps=road.max_steps, loss=tasks * road.accuracy**2)
 
 
-class _TaskTrunk(nn.Module):
-    """The network of one task as the features of an operator, its outputs in the unit of the coefficients."""
-
-    def __init__(self, net: AdaptedMLP, task: int, size: float) -> None:
-        super().__init__()
-        self.net, self.task, self.size = net, task, size
-
-    def forward(self, X: Tensor) -> Tensor:
-        """X (..., d) -> (..., r)."""
-        outputs: Tensor = self.net(X, torch.full(X.shape[:-1], self.task)) * self.size
-        return outputs
-
-
 def _operator(family: Family, net: AdaptedMLP, task: int, shared: Shared) -> Operator:
     basis = shared.basis
-    one = torch.eye(len(basis.directions), dtype=torch.float64)
-    return Operator(family, shared.mesh, _TaskTrunk(net, task, shared.size), one, basis.modes, basis.offset)
+    unit = shared.size * torch.eye(len(basis.directions), dtype=torch.float64)
+    return Operator(family, shared.mesh, net.merged(task), unit, basis.modes, basis.offset)
 
 
 def _check_alike(families: Mapping[str, Family]) -> None:

@@ -16,6 +16,7 @@ from .activations import Activation, activation_by_name
 from .embedding import take
 from .last_layer import fit_last_layer
 from .linear import linear
+from .mlp import MLP
 
 Head = Literal["bias", "linear"]
 
@@ -133,14 +134,33 @@ class AdaptedMLP(nn.Module):
     def fit_head(self, task: int, X: Tensor, Y: Tensor) -> None:
         """Set one task's head (in place) to the least-squares fit of Y (B, d_out) at X (B, d_in), all else as it is.
 
-        Singular values below 1e-10 of the largest are cut off. For head="linear".
+        With a ridge chosen by generalised cross-validation, or few rows would be met exactly and others not at all. For
+        head="linear".
         """
         if self.head != "linear":
             raise DataError("fit_head needs head='linear'; a bias alone has no slopes to fit")
         with torch.no_grad():
             h = self.features(X, torch.full(X.shape[:-1], task))
-            fitted = fit_last_layer(torch.cat([h, torch.ones_like(h[:, :1])], -1), Y - self.last(h), rcond=1e-10)
+            fitted = fit_last_layer(torch.cat([h, torch.ones_like(h[:, :1])], -1), Y - self.last(h), ridge="gcv")
             self.H[task], self.β[task] = fitted.weights[:-1].T, fitted.weights[-1]
+
+    def merged(self, task: int) -> MLP:
+        """One task's network as a plain MLP: weights W_k + A_tk B_tk, last layer W_L + H_t and b_L + β_t."""
+        check_count(task, "task", least=0)
+        if task >= self.tasks:
+            raise DataError(f"task is {task}; the module has {self.tasks} tasks, counted from 0")
+        plain = MLP(self.sizes, activation=self._activation_name, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            for k, (mine, layer) in enumerate(zip(plain.hidden, self.hidden, strict=True)):
+                here, there = cast(nn.Linear, mine), cast(nn.Linear, layer)
+                here.weight.copy_(there.weight)
+                here.bias.copy_(there.bias)
+                if self.rank:
+                    part = cast(LowRankAdapter, self.adapters[k])
+                    here.weight += part.A[task] @ part.B[task]
+            plain.last.weight.copy_(self.last.weight + (self.H[task] if self.head == "linear" else 0.0))
+            plain.last.bias.copy_(self.last.bias + self.β[task])
+        return plain
 
     def add_task(self, *, start: Literal["shared", "mean"] = "shared", generator: torch.Generator) -> AdaptedMLP:
         """A copy with one task more, the last; this module stays as it is.
