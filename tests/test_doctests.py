@@ -11,11 +11,16 @@ import pytest
 import surrogates.datasets
 import surrogates.physics
 
+#: also those in packages below
 MODULES = sorted(
-    f"{package.__name__}.{found.name}"
+    found.name
     for package in (surrogates.datasets, surrogates.physics)
-    for found in pkgutil.iter_modules(package.__path__)
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 )
+
+
+def test_modules_below_a_package_are_found() -> None:
+    assert {"surrogates.physics.optimal_control.problem", "surrogates.physics.optimal_control.library"} < set(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)

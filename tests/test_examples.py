@@ -51,12 +51,13 @@ def test_engine_surfaces_leaves_a_figure_and_a_model(engine: tuple[str, Path]) -
 
 
 def test_optimal_control_compares_its_roads(control: tuple[str, Path]) -> None:
-    table = pd.read_csv(control[1] / "optimal_control.csv", index_col=["problem", "road"]).loc["van_der_pol"]
+    table = pd.read_csv(control[1] / "optimal_control.csv", index_col="road")
+    assert set(table["problem"]) == {"van_der_pol"}
     assert str(control[1]) in control[0]
     assert table["error of u"].drop("paper mode, 200 steps").max() < 1e-7
-    assert table.loc["paper mode, 200 steps", "error of u"] > 1e-3
-    certified = table["certified error of u"].dropna()
-    assert (certified > 0.1 * table.loc[certified.index, "error of u"]).all()  # no answer is called better than it is
+    assert table["error of u"]["paper mode, 200 steps"] > 1e-3
+    judged = table.dropna(subset=["certified error of u"])
+    assert (judged["certified error of u"] > 0.1 * judged["error of u"]).all()  # no answer is called better than it is
 
 
 def test_optimal_control_leaves_its_figures(control: tuple[str, Path]) -> None:

@@ -15,17 +15,20 @@ from .realise import realise
 
 #: relative size of a Newton step up to which it is the error to a few per cent
 TRUSTED_STEP = 1e-2
+#: how far controls may be from minimisers of H, relative to the largest control
+STATIONARY = 1e-5
 
 
 class Certificate(NamedTuple):
     """What is known of approximate extremals, case by case, (B,).
 
-    error : estimated relative L2 error of the controls: what Newton's method changes in them, over their size. One step
-        where that is small; to its end where it isn't. Infinite where Newton's method finds no extremal nearby
+    error : estimated relative L2 distance of the controls from those of the extremal nearby: what Newton's method changes
+        in them, over their size. One step where that is small; to its end where it isn't. Infinite where Newton's method
+        finds no extremal nearby, or no minimiser of H. That extremal may be one of several local minima
     residual : largest |z' - F| in the equations, relative to the components' largest values over the horizon
     hamiltonian_drift : (max H - min H) / max |L|; NaN where t enters the problem, for then H isn't constant
     cost_gap : (J(u) - J*) / |J*|, with J(u) the cost of the motion under the controls, integrated, and J* that of the
-        polished extremal
+        polished extremal; where a given end is missed, J* is that of the end reached, to first order
     polished : the extremals after Newton's method; J : (B,) their costs
     """
 
@@ -70,7 +73,15 @@ def certify(collocation: Collocation, cases: Cases, at: Extremals, *, controls: 
     error = relative_distance(collocation, before, after)
     n = at.Z.shape[-1] // 2
     real = realise(collocation.system, collocation.mesh, cases, before, at.Z[..., :n])
-    gap = (real.J - J) / J.abs().clamp(min=1e-150)
+    # a motion that misses a given end is compared with the optimum that ends there too: dJ*/dx(T) = -p(T)
+    given = torch.tensor([v is not None for v in collocation.system.problem.given_at_ends[1]])
+    miss = torch.where(given, real.x[:, -1, -1] - cases.final, 0.0)
+    gap = real.J - J + (one.Z[:, -1, -1, n:] * miss).sum(-1)
+    gap = gap / torch.maximum(J.abs(), 1e-9 * J.abs().nan_to_num().amax()).clamp(min=1e-150)
+    t, q = _node_times(collocation, cases, one)
+    u = controls_at_nodes(collocation, cases, one)
+    lost = collocation.system.stationarity(t, one.Z, u, q).amax((1, 2)) > STATIONARY
+    error = torch.where(lost, torch.inf, error)
     return Certificate(
         error=error.nan_to_num(nan=torch.inf),
         residual=equation_residual(collocation, cases, at),
@@ -96,7 +107,9 @@ def control_distance(collocation: Collocation, cases: Cases, at: Extremals, trut
 
 def relative_distance(collocation: Collocation, u: Tensor, truth: Tensor) -> Tensor:
     """|u - truth| / |truth| in L2 over the horizon, of nodal values (B, K, d + 1, m), (B,)."""
-    return _norm(collocation, u - truth) / _norm(collocation, truth).clamp(min=1e-150)
+    size = _norm(collocation, truth)
+    # a case at rest has no size of its own: it is measured by the others'
+    return _norm(collocation, u - truth) / torch.maximum(size, 1e-9 * size.nan_to_num().amax()).clamp(min=1e-150)
 
 
 def equation_residual(collocation: Collocation, cases: Cases, at: Extremals) -> Tensor:

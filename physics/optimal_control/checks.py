@@ -68,7 +68,8 @@ def _check(name: str, call: object, shape: tuple[int, ...], words: str, depends_
     except Exception as error:
         raise ProblemError(
             f"{name} fails on a batch of shape {BATCH}: {type(error).__name__}: {error}; "
-            f"index components on the last axis, as in x[..., 0], and read parameters as θ['name']"
+            f"index components on the last axis, as in x[..., 0], and read parameters as θ['name'], which has no such axis: "
+            f"θ['name'][..., None] * x"
         ) from error
     if not isinstance(value, Tensor):
         raise ProblemError(f"{name} gives a {type(value).__name__}; a tensor of shape {words} is expected")

@@ -5,6 +5,7 @@ Symbols: n states x, m controls u, n costates p, z = (x, p); q the parameters in
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -23,6 +24,8 @@ MOST_STEPS, SMALLEST_STEP = 40, 1e-13
 LAST_STEP = 1e-7
 #: controls tried between finite bounds before the iterations
 STARTS = 9
+#: lengths of a Newton step that a traced module chooses from
+STEP_SIZES = (1.0, 0.5, 0.2, 0.05, 0.01, 0.0)
 
 
 class Field(NamedTuple):
@@ -111,6 +114,8 @@ class EulerLagrange:
         value, g, C = self._in_controls(t, x, u, p, q)
         for _ in range(MOST_STEPS):
             d = _projected_step(u[rest], g, _positive(C), low, high)
+            reach = 1 + u[rest].abs()  # near H_uu = 0 a step would leave for another turn of an angle
+            d = d.clamp(-reach, reach)
             stay = (d.abs() > SMALLEST_STEP * (1 + u[rest].abs())).any(-1)
             rest, d, value, g, C = rest[stay], d[stay], value[stay], g[stay], C[stay]
             if not len(rest):
@@ -123,39 +128,46 @@ class EulerLagrange:
     def explicit_control(self, t: Tensor, x: Tensor, p: Tensor, q: Tensor, *, steps: int) -> Tensor:
         """The minimiser of H by a fixed number of operations, for modules that are traced; shapes as in `control`.
 
-        One step where H is quadratic in u, exact without bounds or with one control; else so many Newton steps, each
-        clipped to the bounds, without the checks and the line search of `control`.
+        One step where H is quadratic in u, exact without bounds or with one control; else the best of a few controls
+        between finite bounds, then so many Newton steps with |H_uu|, each of the length, out of six, that lowers H most.
+        Differentiable in x and p to first order, where Newton's method has converged.
         """
         low, high = self.problem.bounds
+        wants_graph = torch.is_grad_enabled() and (x.requires_grad or p.requires_grad)
         u = middle_control(self.problem).expand(*t.shape, -1)
-        coupled = self.problem.is_bounded and self.problem.control_size > 1
-        for _ in range(1 if self.is_quadratic and not coupled else steps):
+        one_step = self.is_quadratic and not (self.problem.is_bounded and self.problem.control_size > 1)
+        if not one_step:
+            u = self._best_start(t, x, u, p, q).detach()
+        for _ in range(1 if one_step else steps):
             with torch.enable_grad():
                 v = u.detach().requires_grad_()
                 H = self.hamiltonian(t, x, v, p, q)
                 (g,) = torch.autograd.grad(H.sum(), v, create_graph=True)
                 C = torch.stack([torch.autograd.grad(row.sum(), v, retain_graph=True)[0] for row in g.unbind(-1)], -2)
-            step = g / C[..., 0] if u.shape[-1] == 1 else torch.linalg.solve(C, g[..., None])[..., 0]
-            u = (u - step.detach()).clamp(low, high)
-        return u
+                C = C.detach() if one_step else _positive(C.detach())
+                step = g / C[..., 0] if u.shape[-1] == 1 else torch.linalg.solve(C, g[..., None])[..., 0]
+            if one_step:
+                u = (u - step).clamp(low, high)
+                break
+            trials = torch.stack([(u - size * step).clamp(low, high) for size in STEP_SIZES])
+            values = torch.stack([self.hamiltonian(t, x, trial, p, q) for trial in trials.unbind(0)])
+            last = (step.detach().abs() <= LAST_STEP * (1 + u.detach().abs())).all(
+                -1
+            )  # H can't tell its length: all of it
+            best = torch.where(last, 0, values.detach().argmin(0))[None, ..., None].expand(1, *u.shape)
+            u = trials.gather(0, best)[0]
+        return u if wants_graph else u.detach()
 
     def _best_start(self, t: Tensor, x: Tensor, u: Tensor, p: Tensor, q: Tensor) -> Tensor:
         """The best of a few controls between finite bounds, one control after the other: H may have several minima."""
-        low, high = self.problem.bounds
-        for i in range(u.shape[-1]):
-            if not bool(low[i].isfinite() & high[i].isfinite()):
+        for i, (low, high) in enumerate(self.problem.control_bounds or ()):
+            if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
                 continue
-            trials = u.expand(STARTS, *u.shape).clone()
-            trials[..., i] = torch.linspace(float(low[i]), float(high[i]), STARTS, dtype=u.dtype)[:, None]
-            H = self.hamiltonian(
-                t.expand(STARTS, -1),
-                x.expand(STARTS, -1, -1),
-                trials,
-                p.expand(STARTS, -1, -1),
-                q.expand(STARTS, -1, -1),
-            )
-            best = H.detach().nan_to_num(nan=torch.inf).argmin(0)
-            u = trials[best, torch.arange(len(u))]
+            choices = torch.linspace(low, high, STARTS, dtype=torch.float64)
+            trials = [torch.cat([u[..., :i], choice.expand_as(u[..., :1]), u[..., i + 1 :]], -1) for choice in choices]
+            H = torch.stack([self.hamiltonian(t, x, trial, p, q).detach() for trial in trials])
+            best = H.nan_to_num(nan=torch.inf).argmin(0)[None, ..., None].expand(1, *u.shape)
+            u = torch.stack(trials).gather(0, best)[0]
         return u
 
     def field(self, t: Tensor, z: Tensor, q: Tensor, *, guess: Tensor | None = None) -> Field:
@@ -180,6 +192,13 @@ class EulerLagrange:
             C = jacobian(rows, w)  # (..., 2n + m, n + m + n + k + 1)
         H_w, f = H_w.detach(), f.detach()
         return self._eliminate(u.detach(), H.detach(), L.detach(), f, H_w, C)
+
+    def stationarity(self, t: Tensor, z: Tensor, u: Tensor, q: Tensor) -> Tensor:
+        """How far u is from a minimiser of H by Newton's step in the free directions, relative to 1 and |u|, (...)."""
+        n = self.problem.state_size
+        _, g, C = self._in_controls(t, z[..., :n], u, z[..., n:], q)
+        step = _projected_step(u, g, _positive(C), *self.problem.bounds)
+        return (step.abs() / (u.abs().amax() + u.abs()).clamp(min=1e-150)).amax(-1)
 
     def least_curvature(self, t: Tensor, z: Tensor, q: Tensor) -> float:
         """The least eigenvalue of H_uu in the free directions over a batch; NaN if all controls are at bounds."""
@@ -267,9 +286,28 @@ class EulerLagrange:
 
     @cached_property
     def is_quadratic(self) -> bool:
-        """Whether H_uu is the same at different controls."""
-        first, second = self._curvatures
-        return bool((first - second).abs().max() <= 1e-12 * first.abs().max())
+        """Whether H is quadratic in the controls: H_u(u) = H_u(0) + H_uu u for controls of all sizes between the bounds.
+
+        Slopes are compared, not curvatures alone: a kink such as |u| has none.
+        """
+        problem, g = self.problem, torch.Generator().manual_seed(1)
+        n, m, size = problem.state_size, problem.control_size, 64
+        x = known_state(problem)
+        x = x + 0.01 * torch.where(x == 0, 1.0, x) * torch.randn(size, n, generator=g, dtype=torch.float64)
+        p = torch.randn(size, n, generator=g, dtype=torch.float64)
+        t = torch.linspace(*problem.horizon, size, dtype=torch.float64)
+        low, high = problem.bounds
+        sizes = torch.logspace(-4, 10, size, dtype=torch.float64)[:, None]
+        wide = sizes * (2 * torch.rand(size, m, generator=g, dtype=torch.float64) - 1)
+        between = low + (high - low) * torch.rand(size, m, generator=g, dtype=torch.float64)
+        u = torch.where((high - low).isfinite(), between, wide.clamp(low, high))
+        base = middle_control(problem).expand(size, m)
+        q = self.parameters((size,))
+        _, slope, C = self._in_controls(t, x, base, p, q)
+        found = self._in_controls(t, x, u, p, q)[1]
+        expected = slope + (C @ (u - base)[..., None])[..., 0]
+        sizes_of = slope.abs() + (C.abs() @ (u - base).abs()[..., None])[..., 0]
+        return bool(((found - expected).abs() <= 1e-9 * sizes_of).all())
 
     @cached_property
     def _linear_controls(self) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.integrate
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from surrogates.errors import NumericalError
@@ -20,8 +22,11 @@ from .mesh import Mesh
 from .newton import Solved, solve_cases
 from .problem import EndCost, Law, Parameters, Problem
 
+Floats = NDArray[np.float64]
 #: the parameter that leads from one problem to the other
 λ = "homotopy"
+#: rates of the uncontrolled motion that are computed at most
+MOST_RATES = 50_000
 
 
 def straight_guess(system: EulerLagrange, mesh: Mesh, cases: Cases) -> Extremals:
@@ -144,15 +149,22 @@ def _uncontrolled(system: EulerLagrange, mesh: Mesh, cases: Cases) -> Tensor:
     """Motion under the middle control at the mesh's nodes, (1, K, d + 1, n)."""
     u = middle_control(system.problem)
     start = torch.where(cases.initial.isfinite(), cases.initial, torch.zeros_like(cases.initial))
-    motion: Callable[[float, object], object] = lambda t, x: system.dynamics(  # noqa: E731
-        torch.tensor(t, dtype=torch.float64), torch.as_tensor(x, dtype=torch.float64), u, cases.q[0]
-    ).numpy()
+    calls = itertools.count(1)
+
+    def motion(t: float, x: Floats) -> Floats:
+        rate = system.dynamics(torch.tensor(t, dtype=torch.float64), torch.from_numpy(x.copy()), u, cases.q[0])
+        if next(calls) > MOST_RATES or not bool(rate.isfinite().all()):  # LSODA would try for ever
+            raise NumericalError(f"the uncontrolled motion can't be computed beyond t = {t}")
+        return np.asarray(rate.numpy())
+
     t0, T = float(cases.t0), float(cases.T)
     nodes = mesh.nodes.numpy()
     times, inverse = np.unique(nodes, return_inverse=True)
-    result = scipy.integrate.solve_ivp(
-        motion, (t0, T), start[0].numpy(), t_eval=t0 + (T - t0) * times, method="LSODA", rtol=1e-8, atol=1e-10
-    )
+    with warnings.catch_warnings():  # LSODA warns of what is raised below
+        warnings.simplefilter("ignore", UserWarning)
+        result = scipy.integrate.solve_ivp(
+            motion, (t0, T), start[0].numpy(), t_eval=t0 + (T - t0) * times, method="LSODA", rtol=1e-8, atol=1e-10
+        )
     if not result.success or not np.isfinite(result.y).all() or result.y.shape[1] < len(times):
         raise NumericalError(f"the uncontrolled motion can't be computed up to t = {T}: {result.message}")
     return torch.from_numpy(result.y.T[inverse.reshape(nodes.shape)][None].copy())

@@ -21,6 +21,8 @@ Law = Callable[[Tensor, Tensor, Tensor, Parameters], Tensor]
 #: (t (...), x (..., n), θ) -> (...)
 EndCost = Callable[[Tensor, Tensor, Parameters], Tensor]
 Interval = tuple[float, float]
+#: what a range must be
+BELOW = "its low end must be below its high end; leave it out, or give a number, to hold it fixed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,9 @@ class Problem:
         p_i(t0) = -∂Φ0/∂x_i where x_i(t0) is free,   p_i(T) = ∂Φ/∂x_i where x_i(T) is free,
         H(T) + ∂Φ/∂T = 0 where T is free
 
-    (Bryson & Ho 1975, sections 2.3-2.8). The costate p(t0) is the gradient of the optimal cost in x(t0).
+    (Bryson & Ho 1975, sections 2.3-2.8). Where H has several minima in u, argmin H is one found from the middle of the
+    bounds, or the best of nine controls between finite bounds. The costate p(t0) is the gradient of the optimal cost
+    in x(t0).
 
     Examples
     --------
@@ -182,7 +186,7 @@ class Problem:
 
         Examples
         --------
-        >>> decay = Problem(dynamics=lambda t, x, u, θ: -θ["rate"] * x + u, parameters={"rate": 1.0},
+        >>> decay = Problem(dynamics=lambda t, x, u, θ: -θ["rate"][..., None] * x + u, parameters={"rate": 1.0},
         ...     running_cost=lambda t, x, u, θ: x[..., 0] ** 2 + u[..., 0] ** 2,
         ...     horizon=(0.0, 1.0), initial_state=(1.0,), control_size=1)
         >>> decay.over(initial_state=[(-1, 1)], parameters={"rate": (0.5, 2)}).inputs
@@ -207,16 +211,15 @@ class Family:
     parameters: Mapping[str, Interval]
 
     def __post_init__(self) -> None:
-        low = "its low end must be below its high end; leave it out, or give a number, to hold it fixed"
         for name, ends in {**self.initial_state, **self.parameters}.items():
-            _interval(ends, f"the range of {name!r}", low)
+            _interval(ends, f"the range of {name!r}", BELOW)
         unknown = set(self.parameters) - set(self.problem.parameters)
         if unknown:
             raise ProblemError(
                 f"parameter {min(unknown)!r} is unknown; the problem has {sorted(self.problem.parameters)}"
             )
         if self.initial_time is not None:
-            _, last = _interval(self.initial_time, "the range of initial_time", low)
+            _, last = _interval(self.initial_time, "the range of initial_time", BELOW)
             if last >= self.problem.horizon[1]:
                 raise ProblemError(
                     f"initial_time may be {last}, but the horizon ends at {self.problem.horizon[1]}; "
@@ -245,10 +248,10 @@ def _state_ranges(problem: Problem, given: Sequence[Interval | float] | None) ->
     _same_length("initial_state", given, problem.state_size, "ranges, one per state component")
     ranges = {}
     for name, entry, nominal in zip(problem.states, given, problem.initial_state, strict=True):
-        if isinstance(entry, Sequence):
+        if not isinstance(entry, int | float):  # tuples, lists, arrays
             if nominal is None:
                 raise ProblemError(f"the initial value of {name!r} is free, so it can't be given a range")
-            ranges[name] = (_number(entry[0], name), _number(entry[1], name))
+            ranges[name] = _interval(entry, f"the range of {name!r}", BELOW)
         elif entry != nominal:
             raise ProblemError(
                 f"initial_state holds {name!r} at {entry}, but the problem has {nominal}; "
@@ -298,8 +301,11 @@ def _bounds(given: Sequence[tuple[float | None, float | None]] | None, m: int) -
             low, high = pair
         except (TypeError, ValueError):
             raise ProblemError(f"control_bounds[{i}] is {pair!r}; it must be a pair (low, high)") from None
-        low = -math.inf if low is None else float(low)
-        high = math.inf if high is None else float(high)
+        try:
+            low = -math.inf if low is None else float(low)
+            high = math.inf if high is None else float(high)
+        except (TypeError, ValueError):
+            raise ProblemError(f"control_bounds[{i}] is {pair!r}; its ends must be numbers, or None") from None
         if not low < high:  # also for nan
             raise ProblemError(f"control_bounds[{i}] is ({low}, {high}); the low bound must be below the high one")
         checked.append((low, high))

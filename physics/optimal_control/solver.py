@@ -22,6 +22,7 @@ from .mesh import Mesh
 from .newton import Solved, solve_cases
 from .problem import Problem
 from .refine import Plan, defects, switches
+from .second_order import conjugate_points
 
 Floats = NDArray[np.float64]
 #: an extremal on a first mesh, and the road to it in words
@@ -66,8 +67,9 @@ def solve(
     -------
     xr.Dataset : x (time, state), u (time, control), p (time, state), H (time,) the Hamiltonian; scalars J the cost,
         `residual` the largest relative defect, `error` the estimated relative error of x and p, `final_time`,
-        `curvature` the least eigenvalue of H_uu in free directions (a minimum has none below 0); `switches` (switch,)
-        times where controls meet or leave bounds; attrs say how it was found
+        `curvature` the least eigenvalue of H_uu in free directions (a minimum has none below 0); `conjugate_points`
+        their number (a minimum has none; NumericalError isn't raised for either); `switches` (switch,) times where
+        controls meet or leave bounds; attrs say how it was found
 
     Raises
     ------
@@ -106,6 +108,7 @@ class Found(NamedTuple):
     switches: Floats
     road: str
     newton_steps: int
+    conjugate_points: int
 
 
 def extremal(
@@ -120,6 +123,8 @@ def extremal(
     """Find the extremal of a problem's nominal case; see `solve`."""
     if not 1e-12 <= tolerance <= 1e-2:
         raise ProblemError(f"tolerance is {tolerance}; it must be between 1e-12 and 1e-2")
+    if isinstance(starts, bool) or not isinstance(starts, int) or starts < 0:
+        raise ProblemError(f"starts is {starts!r}; it must be an integer >= 0")
     cases = nominal_cases(system)
     plan = Plan(Mesh.uniform(ELEMENTS, DEGREE).breaks, (), DEGREE)
     collocation, solved, road = _first(system, cases, plan.mesh(), guess, starts, seed)
@@ -151,7 +156,22 @@ def extremal(
             f"{collocation.mesh.elements} elements leave a defect of {largest:.1e}, above {tolerance:.1e}; the extremal "
             f"may have a jump or a singular arc: smooth the problem, or ask for a looser tolerance"
         )
-    return Found(collocation, cases, solved, largest, switches(collocation, cases, solved.at), road, steps)
+    _check_controls(collocation, cases, solved)
+    kinks, conjugate = switches(collocation, cases, solved.at), int(conjugate_points(collocation, cases, solved.at))
+    return Found(collocation, cases, solved, largest, kinks, road, steps, conjugate)
+
+
+def _check_controls(collocation: Collocation, cases: Cases, solved: Solved) -> None:
+    t, z, _ = collocation.fields(cases, solved.at)
+    n = collocation.system.problem.state_size
+    q = cases.q[:, None, None].expand(*t.shape, -1)
+    u = collocation.system.control(t, z[..., :n], z[..., n:], q)
+    worst = float(collocation.system.stationarity(t, z, u, q).max())
+    if not worst <= 1e-6:
+        raise NumericalError(
+            f"no minimiser of the Hamiltonian in the controls was found at some times (a Newton step is left of {worst:.1e} "
+            f"of the largest control); laws with kinks in the controls, such as |u|, must be smoothed"
+        )
 
 
 def _by_bvp(collocation: Collocation, cases: Cases, solved: Solved, road: str, tolerance: float) -> Found:
@@ -161,7 +181,8 @@ def _by_bvp(collocation: Collocation, cases: Cases, solved: Solved, road: str, t
     cubic = Collocation(system, mesh)
     fine = solved._replace(at=at, J=cubic.cost(cases, at), error=torch.tensor([torch.nan], dtype=torch.float64))
     defect = float(defects(cubic, cases, at).max())
-    return Found(cubic, cases, fine, defect, switches(cubic, cases, at), f"{road}, then solve_bvp", int(solved.steps))
+    kinks, conjugate = switches(cubic, cases, at), int(conjugate_points(collocation, cases, solved.at))
+    return Found(cubic, cases, fine, defect, kinks, f"{road}, then solve_bvp", int(solved.steps), conjugate)
 
 
 def nominal_cases(system: EulerLagrange) -> Cases:
@@ -180,11 +201,15 @@ def _first(system: EulerLagrange, cases: Cases, mesh: Mesh, guess: xr.Dataset | 
     best: _First | None = None
     for attempt in _roads(system, cases, mesh, guess, starts, seed):
         try:
-            best = attempt()
+            found = attempt()
         except NumericalError:
             continue
-        if best is not None:
+        if found is None:
+            continue
+        if not int(conjugate_points(found[0], cases, found[1].at)):
+            best = found
             break
+        best = best or found  # no minimum: taken only if no other road leads to one
     if starts:
         tried = _from_random(system, cases, mesh, starts, seed)
         if tried is not None and (best is None or float(tried[1].J) < float(best[1].J) - 1e-3 * abs(float(best[1].J))):
@@ -192,8 +217,8 @@ def _first(system: EulerLagrange, cases: Cases, mesh: Mesh, guess: xr.Dataset | 
     if best is None:
         raise NumericalError(
             "no extremal was found: Newton's method converged neither from a straight line, nor along a way from the "
-            "uncontrolled motion, nor from random costates; give guess=, such as the answer to a shorter horizon or a "
-            "milder cost, more starts=, or check that the problem has a minimum"
+            "uncontrolled motion, nor from random costates; check that the end state can be reached and that the problem "
+            "has a minimum, or give guess=, such as the answer to a shorter horizon or a milder cost, or more starts="
         )
     return best
 
@@ -251,6 +276,8 @@ def as_dataset(found: Found, s: Floats) -> xr.Dataset:
     z = found.collocation.mesh.interpolate(at.Z, s)[0]
     q = cases.q.expand(len(s), -1)
     field = system.field(t, z, q)
+    curvature = system.least_curvature(t, z, q)
+    is_none = found.conjugate_points > 0 or curvature < 0
     return xr.Dataset(
         {
             "x": (("time", "state"), z[:, :n].numpy()),
@@ -261,12 +288,13 @@ def as_dataset(found: Found, s: Floats) -> xr.Dataset:
             "residual": found.defect,
             "error": float(found.solved.error),
             "final_time": float(at.T),
-            "curvature": system.least_curvature(t, z, q),
+            "curvature": curvature,
+            "conjugate_points": found.conjugate_points,
             "switches": ("switch", float(cases.t0) + float(at.T - cases.t0) * found.switches),
         },
         coords={"time": t.numpy(), "state": list(problem.states), "control": list(problem.controls)},
         attrs={
-            "outcome": f"converged {found.road}",
+            "outcome": f"converged {found.road}" + (", but to no minimum" if is_none else ""),
             "elements": found.collocation.mesh.elements,
             "degree": found.collocation.mesh.degree,
             "newton_steps": found.newton_steps,
@@ -295,10 +323,15 @@ def _from_dataset(problem: Problem, mesh: Mesh, guess: xr.Dataset) -> Extremals:
         raise ProblemError(
             f"guess has {guess.sizes.get('state')} state components; the problem has {problem.state_size}"
         )
+    for name in ("x", "p"):
+        if set(guess[name].dims) != {"time", "state"}:
+            raise ProblemError(f"guess has {name!r} over {guess[name].dims}; ('time', 'state') is expected")
     z = np.concatenate([guess[name].transpose("time", "state").values for name in ("x", "p")], axis=1)
     if not np.isfinite(z).all():
         raise ProblemError("guess holds values that aren't finite; leave it out, or fill them")
     t = guess["time"].values.astype(float)
+    if len(t) < 2 or not np.isfinite(t).all() or (np.diff(t) <= 0).any():
+        raise ProblemError(f"guess has {len(t)} times; at least 2, finite and increasing, are expected")
     from scipy.interpolate import make_interp_spline
 
     spline = make_interp_spline((t - t[0]) / (t[-1] - t[0]), z, k=min(5, len(t) - 1))

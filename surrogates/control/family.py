@@ -19,6 +19,7 @@ from surrogates.networks import ChebyshevFeatures, RandomFeatures, choose_degree
 from surrogates.physics.optimal_control import Extremals, Family
 from surrogates.physics.optimal_control.batch import Batch, continue_points, solve_points
 from surrogates.physics.optimal_control.certificate import control_distance
+from surrogates.physics.optimal_control.second_order import conjugate_points
 from surrogates.progress import Progress, progress_bar
 
 from .operator import Operator, principal_modes
@@ -78,7 +79,7 @@ def fit_family(family: Family, road: FamilyRoad, *, seed: int, progress: Progres
         while trace[-1] > road.accuracy and len(points) < road.max_cases:
             more = family_points(family, min(len(points), road.max_cases - len(points)), seed, skip=len(points))
             solved = continue_points(family, more, batch.collocation, operator.extremals(more))
-            train, points = _joined(train, solved), torch.cat([points, more])
+            train, points = train.joined(solved), torch.cat([points, more])
             operator = _fit(family, train, points, road, seed)
             errors = _errors(operator, held, judges)
             trace.append(float(errors.median()))
@@ -101,10 +102,6 @@ def family_points(family: Family, n: int, seed: int, *, skip: int = 0, arcsine: 
 def _split(batch: Batch, first: int) -> tuple[Batch, Batch]:
     index = torch.arange(len(batch.defect))
     return batch.take(index[:first]), batch.take(index[first:])
-
-
-def _joined(a: Batch, b: Batch) -> Batch:
-    return a.joined(b)
 
 
 def _fit(family: Family, batch: Batch, points: Tensor, road: FamilyRoad, seed: int) -> Operator:
@@ -136,7 +133,8 @@ def _fit(family: Family, batch: Batch, points: Tensor, road: FamilyRoad, seed: i
             generator=torch.Generator().manual_seed(seed),
         )
         weights = fit_last_layer(features(X), c).weights
-    return Operator(family, mesh, features, weights, basis.modes, basis.offset)
+    # in C order, as a file gives them back: products then round alike
+    return Operator(family, mesh, features, weights.contiguous(), basis.modes.contiguous(), basis.offset)
 
 
 def _errors(operator: Operator, held: Batch, points: Tensor) -> Tensor:
@@ -145,6 +143,23 @@ def _errors(operator: Operator, held: Batch, points: Tensor) -> Tensor:
     answer = operator.extremals(points[good])
     cases = held.cases.take(good)
     return control_distance(held.collocation, cases, answer, Extremals(held.solved.at.Z[good], held.solved.at.T[good]))
+
+
+def _no_minima(held: Batch) -> list[str]:
+    """What the second-order conditions say of the cases held out."""
+    good = held.solved.converged
+    if not bool(good.any()):
+        return []
+    at, cases = held.solved.at.take(good), held.cases.take(good)
+    t, z, _ = held.collocation.fields(cases, at)
+    curvature = held.collocation.system.least_curvature(t, z, cases.q[:, None, None].expand(*t.shape, -1))
+    conjugate = int((conjugate_points(held.collocation, cases, at) > 0).sum())
+    if conjugate or curvature < 0:
+        return [
+            f"extremals of this family are no minima: {conjugate} of {int(good.sum())} have conjugate points, the least "
+            f"curvature of H in the controls is {curvature:.2g}"
+        ]
+    return []
 
 
 def _report(
@@ -162,6 +177,7 @@ def _report(
     warnings = []
     if lost:
         warnings.append(f"{lost} cases of the family have no extremal that was found; answers near them are guesses")
+    warnings += _no_minima(held)
     rough = float(torch.cat([train.defect, held.defect]).max())
     if rough > 10 * road.tolerance:
         warnings.append(
@@ -175,7 +191,7 @@ def _report(
             if reached
             else f"{len(train.defect)} cases, the most allowed, were used"
         ),
-        is_success=reached,
+        is_success=reached and not any("minima" in warning for warning in warnings),
         seconds=seconds,
         figures={
             "cases": len(train.defect),

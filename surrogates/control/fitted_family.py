@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -82,6 +82,8 @@ class FittedFamily:
         DataError
             If an input is missing, not finite or outside the range that was fitted, or shapes don't match.
         """
+        if not isinstance(polish, int) or polish < 0:
+            raise DataError(f"polish is {polish!r}; it must be True, False or a number of Newton steps >= 0")
         points = self._points(at)
         s = _places(times)
         if certify or polish:
@@ -116,9 +118,10 @@ class FittedFamily:
 
     def with_problem(self, problem: Problem) -> Self:
         """The same network for a problem with the same functions, such as one with other names of its states."""
-        from dataclasses import replace
-
-        return replace(self, operator=replace(self.operator, family=replace(self.family, problem=problem)))
+        names = dict(zip(self.family.problem.states, problem.states, strict=True))
+        states = {names[name]: ends for name, ends in self.family.initial_state.items()}
+        family = replace(self.family, problem=problem, initial_state=states)
+        return replace(self, operator=replace(self.operator, family=family))
 
     def _judged(self, points: Tensor, s: Floats, certified: bool, steps: int) -> xr.Dataset:
         operator = self.operator
@@ -159,15 +162,27 @@ class FittedFamily:
             lacking = [name for name in self.inputs if name not in at]
             if lacking:
                 raise DataError(f"input {lacking[0]!r} is missing; this family varies {self.inputs}")
-            columns = np.broadcast_arrays(*(np.asarray(at[name], dtype=float) for name in self.inputs))
-            points = torch.from_numpy(np.stack([np.ravel(column) for column in columns], -1))
+            columns: tuple[Any, ...] = tuple(at[name] for name in self.inputs)
+            if isinstance(at, xr.Dataset):  # variables over different dims are crossed, as xarray does
+                columns = xr.broadcast(*columns)
+            try:
+                flat = np.broadcast_arrays(*(np.asarray(column, dtype=float) for column in columns))
+            except (TypeError, ValueError) as error:
+                raise DataError(f"the inputs can't be read as numbers of equal lengths: {error}") from error
+            points = torch.from_numpy(np.stack([np.ravel(column) for column in flat], -1))
         else:
-            points = torch.as_tensor(np.asarray(at, dtype=float))
+            try:
+                array = at.detach().numpy() if isinstance(at, Tensor) else np.asarray(at)
+                points = torch.from_numpy(np.array(array, dtype=float))
+            except (TypeError, ValueError) as error:
+                raise DataError(f"the cases can't be read as an array of numbers: {error}") from error
             points = points[None] if points.ndim == 1 and len(points) == len(self.inputs) else points
         if points.ndim != 2 or points.shape[1] != len(self.inputs):
             raise DataError(
                 f"cases have shape {tuple(points.shape)}; (cases, {len(self.inputs)}) is expected, for {self.inputs}"
             )
+        if not len(points):
+            raise DataError("there are no cases; give at least one")
         low, high = self.family.ranges
         for i, name in enumerate(self.inputs):
             column = points[:, i]

@@ -24,6 +24,8 @@ from .fitted_single import FittedControl
 from .report import ControlReport
 
 MOST_STEPS = 40
+#: eigenvalue of the information, relative to the largest, that rounding and differences may leave of a zero
+UNDETERMINED = 1e-9
 #: relative step of the central differences by which an extremal's derivative in η is taken
 DIFFERENCE = 1e-4
 
@@ -46,8 +48,8 @@ def fit_measurements(family: Problem | Family, measurements: xr.Dataset) -> Fitt
     η, cost, J, r, steps = _descend(family, data, low, high)
     freedom = len(r) - len(η)
     level = float(r @ r) / max(freedom, 1)
-    covariance = torch.linalg.pinv(J.T @ J) * (1.0 if data.noise_is_known else level)
-    spread = covariance.diagonal().sqrt()
+    spread, unknown = _spread(J, family)
+    spread = spread * (1.0 if data.noise_is_known else level**0.5)
     problem = _at(family, η)
     at_edge = [
         name
@@ -55,6 +57,10 @@ def fit_measurements(family: Problem | Family, measurements: xr.Dataset) -> Fitt
         if min(float(η[i] - low[i]), float(high[i] - η[i])) < 1e-6 * float(high[i] - low[i])
     ]
     warnings = [f"the estimate of {name!r} lies at the end of its range; widen it" for name in at_edge]
+    if unknown:
+        warnings.append(
+            f"the measurements don't tell {', '.join(map(repr, unknown))} apart: only a combination of them is known"
+        )
     if freedom < 1:
         warnings.append(f"{len(r)} readings for {len(η)} unknowns leave nothing to judge the noise by")
     if data.noise_is_known and freedom > 0 and not 0.3 < level < 3.0:
@@ -74,6 +80,18 @@ def fit_measurements(family: Problem | Family, measurements: xr.Dataset) -> Fitt
     return FittedControl(problem, report, lambda s: mesh.interpolate(Z, s.numpy())[0])
 
 
+def _spread(J: Tensor, family: Family) -> tuple[Tensor, list[str]]:
+    """Standard errors (d,) for noise of size 1, infinite for inputs that the measurements don't determine; their names."""
+    low, high = family.ranges
+    A = (J * (high - low)).T @ (J * (high - low))
+    values, vectors = torch.linalg.eigh(A)
+    blind = values <= UNDETERMINED * values.max()
+    variances = ((vectors**2)[:, ~blind] / values[~blind]).sum(1)
+    lost = (vectors[:, blind].abs() > 1e-3).any(1)
+    spread = torch.where(lost, torch.inf, variances.sqrt() * (high - low))
+    return spread, [name for name, is_lost in zip(family.inputs, lost.tolist(), strict=True) if is_lost]
+
+
 class _Data(NamedTuple):
     s: np.ndarray[tuple[int], np.dtype[np.float64]]
     columns: tuple[tuple[str, int], ...]  # ("x" or "u", component)
@@ -90,6 +108,8 @@ def _read(family: Family, measurements: xr.Dataset) -> _Data:
         raise DataError("measurements lack the coordinate 'time'")
     start, end = problem.horizon
     t = measurements["time"].values.astype(float)
+    if not t.size:
+        raise DataError("measurements hold no times; give at least one")
     if t.ndim != 1 or not np.isfinite(t).all() or t.min() < start - 1e-12 or t.max() > end + 1e-12:
         raise DataError(
             f"measurements reach from {t.min()} to {t.max()}; they must lie in the horizon [{start}, {end}]"
@@ -103,9 +123,12 @@ def _read(family: Family, measurements: xr.Dataset) -> _Data:
             f"measurements hold {strange[0] if strange else 'nothing'!r}; they may hold the states {problem.states} and the "
             f"controls {problem.controls}"
         )
-    values = torch.from_numpy(
-        np.stack([measurements[name].transpose("time").values.astype(float) for name in named], -1)
-    )
+    for name in named:
+        if measurements[name].dims != ("time",):
+            raise DataError(
+                f"measurements of {name!r} have the dimensions {measurements[name].dims}; ('time',) is expected"
+            )
+    values = torch.from_numpy(np.stack([measurements[name].values.astype(float) for name in named], -1))
     if bool(values.isinf().any()) or not bool(values.isfinite().any()):
         raise DataError(
             "measurements hold infinite values, or nothing but NaN; NaN stands for a time without a reading"
@@ -128,7 +151,8 @@ def _read(family: Family, measurements: xr.Dataset) -> _Data:
 
 def _spreads(values: Tensor) -> list[float]:
     """Standard deviations of the columns: units in which their misfits are added where the noise isn't known."""
-    return [float(c[c.isfinite()].std()) or 1.0 for c in values.unbind(-1)]
+    read = [c[c.isfinite()] for c in values.unbind(-1)]
+    return [(float(c.std()) if len(c) > 1 else 0.0) or 1.0 for c in read]
 
 
 def _solved(family: Family, points: Tensor) -> Batch:

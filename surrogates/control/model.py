@@ -138,7 +138,8 @@ class OptimalControlNet:
             (standard deviation) in attrs["noise"]
         seed : of all that is drawn
         progress : None, True for a bar, or a function of (steps done, value)
-        checkpoint : where the roads "levenberg-marquardt" and "paper" keep their state; they go on from it if it exists
+        checkpoint : where the roads "levenberg-marquardt" and "paper", and sets of families, keep their state; they go on
+            from it if it exists
 
         Raises
         ------
@@ -149,9 +150,16 @@ class OptimalControlNet:
         DataError
             If measurements don't fit the problem.
         """
-        if checkpoint is not None and (isinstance(problem, Family) or self.method == "features"):
+        if not isinstance(problem, Problem | Family | Mapping):
             raise ProblemError(
-                "checkpoint goes with the roads 'levenberg-marquardt' and 'paper' for one problem; the others take seconds"
+                f"problem is a {type(problem).__name__}; a Problem, a family from Problem.over(), or a mapping of names to "
+                f"families is expected"
+            )
+        is_short = isinstance(problem, Family) or (isinstance(problem, Problem) and self.method == "features")
+        if checkpoint is not None and is_short:
+            raise ProblemError(
+                "checkpoint goes with sets of families, and with 'levenberg-marquardt' and 'paper' for one problem; "
+                "random features and single families keep no state between their rounds"
             )
         if isinstance(problem, Mapping):
             if measurements is not None:

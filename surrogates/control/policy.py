@@ -16,6 +16,8 @@ from .operator import Operator
 BLOCK = 256
 #: Newton steps of a policy whose Hamiltonian isn't quadratic in the controls
 UNROLLED = 12
+#: relative size of a step that changes H by less than rounding
+LAST_STEP = 1e-6
 
 
 class Policy(nn.Module):
@@ -23,8 +25,8 @@ class Policy(nn.Module):
 
     For a family over initial states and the initial time it is a feedback law: at time t in state x, the rest of the
     horizon is a case of the family, whose first control is the optimal one (Bellman). p(t0) comes from the network,
-    u = argmin H from the problem: in closed form where H is quadratic in u, by twelve Newton steps otherwise. No
-    input is checked; outside the ranges that were fitted the answer is an extrapolation.
+    u = argmin H from the problem: in closed form where H is quadratic in u, by twelve safeguarded Newton steps otherwise.
+    No input is checked; outside the ranges that were fitted the answer is an extrapolation.
     """
 
     weights: Tensor
@@ -71,13 +73,20 @@ class Policy(nn.Module):
         p = self.features(unit) @ self.weights + self.offset
         x, t, q = self._columns(inputs)
         u = self._system.explicit_control(t, x, p, q, steps=UNROLLED)
-        return _on_graph(self._system, t, x, p, q, u) if torch.is_grad_enabled() and p.requires_grad else u
+        wants_graph = torch.is_grad_enabled() and p.requires_grad
+        if not wants_graph and self._system.is_quadratic:
+            return u
+        u = _finished(self._system, t, x, p, q, u)
+        return u if wants_graph else u.detach()
 
     def controls(self, inputs: Tensor) -> Tensor:
         """The same as `forward`, without a graph and in blocks that stay in cache: the quicker one for many cases."""
         with torch.no_grad():
+            if not inputs.numel():
+                raise DataError("there are no cases; give at least one")
             flat = inputs.reshape(-1, inputs.shape[-1])
-            return torch.cat([self(block) for block in torch.split(flat, BLOCK)]).reshape(*inputs.shape[:-1], -1)
+            parts: list[Tensor] = [self(block) for block in torch.split(flat, BLOCK)]
+            return torch.cat(parts).reshape(*inputs.shape[:-1], -1)
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write the policy as an ONNX file with input "inputs" (batch, d) and output "control" (batch, m), float64.
@@ -92,17 +101,23 @@ class Policy(nn.Module):
         export(self, path)
 
 
-def _on_graph(system: EulerLagrange, t: Tensor, x: Tensor, p: Tensor, q: Tensor, u: Tensor) -> Tensor:
-    """The minimiser u of H with its derivatives: -H_uu⁻¹ dH_u in the directions that no bound holds, 0 in the others."""
-    v = u.detach().requires_grad_()
-    (g,) = torch.autograd.grad(system.hamiltonian(t, x, v, p, q).sum(), v, create_graph=True)
-    C = torch.stack([torch.autograd.grad(row.sum(), v, retain_graph=True)[0] for row in g.unbind(-1)], -2)
+def _finished(system: EulerLagrange, t: Tensor, x: Tensor, p: Tensor, q: Tensor, u: Tensor) -> Tensor:
+    """The minimiser near u by a last Newton step, too small to be seen in H, and with its derivatives.
+
+    They are -H_uu⁻¹ dH_u in the directions that no bound holds, 0 in the others.
+    """
     low, high = system.problem.bounds
+    with torch.enable_grad():
+        v = u.detach().requires_grad_()
+        (g,) = torch.autograd.grad(system.hamiltonian(t, x, v, p, q).sum(), v, create_graph=True)
+        C = torch.stack([torch.autograd.grad(row.sum(), v, retain_graph=True)[0] for row in g.unbind(-1)], -2)
     free = ~(((u <= low) & (g > 0)) | ((u >= high) & (g < 0)))
     both = free[..., :, None] & free[..., None, :]
     C = torch.where(both, C, torch.zeros_like(C)) + torch.diag_embed((~free).to(C.dtype))
-    step = torch.linalg.solve(C, (g * free)[..., None])[..., 0]
-    return u.detach() - (step - step.detach())
+    step: Tensor = torch.linalg.solve(C, (g * free)[..., None])[..., 0]
+    is_last = step.detach().abs() <= LAST_STEP * (1 + u.detach().abs())
+    there = u.detach() - torch.where(is_last, step, step - step.detach())
+    return there.clamp(low, high)
 
 
 class _columns:

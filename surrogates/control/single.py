@@ -41,6 +41,14 @@ class FeatureRoad:
     layers: tuple[tuple[int, float], ...] = ((60, 6.0), (100, 10.0), (200, 30.0), (300, 45.0))
     tolerance: float = 1e-10
 
+    def __post_init__(self) -> None:
+        if not self.layers or not all(width >= 2 and scale > 0 for width, scale in self.layers):
+            raise ProblemError(
+                f"layers are {self.layers}; pairs of a width >= 2 and a scale > 0 are expected, at least one"
+            )
+        if not self.tolerance > 0:
+            raise ProblemError(f"tolerance is {self.tolerance}; it must be above 0")
+
 
 @dataclass(frozen=True, kw_only=True)
 class LevenbergMarquardtRoad:
@@ -105,6 +113,8 @@ def by_features(
             "Gauss-Newton steps converged from no start, the classical solution included; try wider layers, or solve()"
         )
     reached = best[0] <= road.tolerance
+    if best[0] != best[0]:
+        raise NumericalError("the residual of the fitted network isn't finite; the controls may have no minimiser")
     report = ControlReport(
         method="random features, Gauss-Newton",
         outcome="the residual asked for was reached" if reached else "the widest layer leaves a larger residual",

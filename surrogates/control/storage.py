@@ -59,6 +59,14 @@ class DetachedFamily:
         FileFormatError
             If the file lacks something.
         """
+        try:
+            return self._attached(problem)
+        except KeyError as error:
+            raise FileFormatError(
+                f"the file lacks {error}, which a family needs; it may come from another version of surrogates"
+            ) from error
+
+    def _attached(self, problem: Problem) -> Any:
         from .fitted_family import FittedFamily
 
         header, arrays = self.archive.header, self.archive.arrays
@@ -67,6 +75,12 @@ class DetachedFamily:
             raise ProblemError(
                 "this is another problem than the one the network was fitted to: its dynamics, costs, horizon, end "
                 "conditions or bounds give other values; attach the same problem"
+            )
+        unknown = [name for name in header["initial_state"] if name not in problem.states]
+        if unknown:
+            raise ProblemError(
+                f"the network's input {unknown[0]!r} is no state of this problem, which has {problem.states}; attach it "
+                f"with the names it was fitted with, and rename by with_problem"
             )
         time = header["initial_time"]
         family = Family(
@@ -119,7 +133,9 @@ def fingerprint(problem: Problem) -> Tensor:
     ends = torch.tensor(
         [torch.pi if v is None else v for values in problem.given_at_ends for v in values], dtype=torch.float64
     )
+    kinds = [problem.terminal_cost is not None, problem.initial_cost is not None, problem.free_final_time]
     rest = [torch.tensor(problem.horizon, dtype=torch.float64), ends, problem.bounds.flatten(), q[0]]
+    rest.append(torch.tensor(kinds, dtype=torch.float64))
     return torch.cat([part.detach().flatten() for part in [*parts, *rest]]).nan_to_num(
         nan=0.125, posinf=1e300, neginf=-1e300
     )
