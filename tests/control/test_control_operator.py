@@ -1,0 +1,25 @@
+"""The modes that trajectories are expressed in."""
+
+from __future__ import annotations
+
+import torch
+
+from surrogates.control.operator import principal_modes
+from surrogates.physics.optimal_control import Mesh
+
+
+def test_modes_do_not_magnify_rounding_and_not_depend_on_units() -> None:
+    """A component that is 10 in all cases, but for rounding, takes no modes; one in other units takes the same."""
+    mesh = Mesh.uniform(2, 4)
+    s = mesh.nodes.reshape(-1, 1)
+    a = torch.linspace(-1, 1, 50, dtype=torch.float64)[:, None, None]
+    varies = torch.cat([torch.sin(a * s), a * s**2], -1)
+    noise = 1e-15 * torch.randn(50, len(s), 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    constant = principal_modes(torch.cat([varies, 10 + 10 * noise], -1).flatten(1), mesh, 3)
+    alone = principal_modes(varies.flatten(1), mesh, 2)
+    assert len(constant.modes) == len(alone.modes)
+    values = (varies * torch.tensor([1e6, 1e-9], dtype=torch.float64)).flatten(1)
+    other = principal_modes(values, mesh, 2)
+    assert len(other.modes) == len(alone.modes)
+    back = other.offset + other.coefficients(values) @ other.modes
+    torch.testing.assert_close(back, values, rtol=1e-7, atol=1e-16)
