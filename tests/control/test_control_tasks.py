@@ -84,7 +84,7 @@ def test_a_merged_task_is_its_plain_network() -> None:
     net = AdaptedMLP((2, 7, 5, 3), tasks=3, rank=2, head="linear", generator=generator)
     with torch.no_grad():
         for parameter in net.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
     X = torch.randn(11, 2, generator=generator, dtype=torch.float64)
     for task in range(3):
         torch.testing.assert_close(net.merged(task)(X), net(X, torch.full((11,), task)), rtol=1e-12, atol=1e-14)
