@@ -155,22 +155,23 @@ def test_the_same_seed_gives_the_same_network() -> None:
 
 
 def test_units_of_the_variables_do_not_matter() -> None:
-    """S4 with one state in hundred-thousands and the other in hundred-thousandths, and the cost in millions."""
+    """S4 with x in thousandths, u in thousands and the cost in millionths is the same scaled problem, and so the same fit."""
     problem = named_problem("van_der_pol").problem
-    unit = torch.tensor([1e5, 1e-5], dtype=torch.float64)
     other = Problem(
-        dynamics=lambda t, x, u, θ: problem.dynamics(t, x / unit, u, θ) * unit,
-        running_cost=lambda t, x, u, θ: 1e6 * ((x / unit) ** 2).sum(-1) + 1e6 * u[..., 0] ** 2,
+        dynamics=lambda t, x, u, θ: 1e3 * problem.dynamics(t, x / 1e3, 1e3 * u, θ),
+        running_cost=lambda t, x, u, θ: 1e6 * ((x / 1e3) ** 2).sum(-1) + 1e6 * (1e3 * u[..., 0]) ** 2,
         horizon=problem.horizon,
-        initial_state=(0.0, 1e-5),
+        initial_state=(0.0, 1e3),
         control_size=1,
         parameters=problem.parameters,
     )
-    fitted = OptimalControlNet().fit(other)
-    assert fitted.report.is_success
-    answer = fitted.predict()
-    assert distance(answer, "van_der_pol") < 1e-10
-    np.testing.assert_allclose(answer.p * unit.numpy() / 1e6, truth("van_der_pol").p, rtol=0, atol=1e-9)
+    in_other_units = OptimalControlNet().fit(other)
+    for name, value in fitted("van_der_pol").report.figures.items():
+        assert in_other_units.report.figures[name] == pytest.approx(value, rel=0.01)
+    answer = in_other_units.predict()
+    np.testing.assert_allclose(1e3 * answer.u, truth("van_der_pol").u, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(answer.x, 1e3 * truth("van_der_pol").x, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(answer.p, 1e3 * truth("van_der_pol").p, rtol=0, atol=1e-8)
 
 
 def test_a_tolerance_out_of_reach_is_reported() -> None:
