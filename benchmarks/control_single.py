@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -190,6 +191,7 @@ def single_problems(names: list[str], seeds: int) -> list[Score]:
         method(first, 0)
     scores = []
     for name in names:
+        print(name, file=sys.stderr, flush=True)
         question = Question.named(name)
         scores.append(published(question))
         for label, (method, is_random) in road.items():

@@ -130,7 +130,7 @@ class EulerLagrange:
 
         One step where H is quadratic in u, exact without bounds or with one control; else the best of a few controls
         between finite bounds, then so many Newton steps with |H_uu|, each of the length, out of six, that lowers H most.
-        Differentiable in x and p to first order, where Newton's method has converged.
+        Differentiable in x and p to first order, where Newton's method has converged, but not for several bounded controls.
         """
         low, high = self.problem.bounds
         wants_graph = torch.is_grad_enabled() and (x.requires_grad or p.requires_grad)
@@ -145,7 +145,10 @@ class EulerLagrange:
                 (g,) = torch.autograd.grad(H.sum(), v, create_graph=True)
                 C = torch.stack([torch.autograd.grad(row.sum(), v, retain_graph=True)[0] for row in g.unbind(-1)], -2)
                 C = C.detach() if one_step else _positive(C.detach())
-                step = g / C[..., 0] if u.shape[-1] == 1 else torch.linalg.solve(C, g[..., None])[..., 0]
+                if self.problem.is_bounded and u.shape[-1] > 1:  # controls that bound each other: no derivatives
+                    step = -_projected_step(u.detach(), g.detach(), C, low, high)
+                else:
+                    step = g / C[..., 0] if u.shape[-1] == 1 else torch.linalg.solve(C, g[..., None])[..., 0]
             if one_step:
                 u = (u - step).clamp(low, high)
                 break
@@ -409,7 +412,5 @@ def _newton_step(u: Tensor, g: Tensor, C: Tensor, low: Tensor, high: Tensor) -> 
         there = (u + d).clamp(low, high)
         leaves = free & (there != u + d)
         d = torch.where(leaves, there - u, d)
-        if not bool(leaves.any()):
-            break
-        free = free & ~leaves
+        free = free & ~leaves  # without an early end, so that it can be traced
     return d

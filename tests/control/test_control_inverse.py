@@ -101,6 +101,14 @@ def test_standard_errors_are_those_of_the_sensitivities() -> None:
     assert stated == pytest.approx(1 / math.sqrt(information), rel=0.05)  # at the estimate, not the truth
 
 
+def test_unknown_noise_is_taken_from_the_misfit() -> None:
+    """The estimate is the same; its standard error that of the noise stated, times the root of χ² per degree of freedom."""
+    known, unknown = (estimate(family(), readings(3, {"u": 0.05}, is_stated=k)).report for k in (True, False))
+    value, error = known.estimates["decay"]
+    level = known.figures["misfit per reading"] * 21 / 20
+    assert unknown.estimates["decay"] == pytest.approx((value, error * math.sqrt(level)), rel=1e-5)
+
+
 def test_exact_readings_give_back_the_truth_and_its_trajectory() -> None:
     fitted = estimate(family(state=True), readings(0, {"x1": 1e-9, "u": 1e-9}))
     estimates = fitted.report.estimates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,15 @@ def test_a_policy_is_the_first_control(name: str) -> None:
     if name == "bounded":
         assert bool((u == low).any())
         assert bool((u == high).any())
+
+
+def test_coupled_controls_at_their_bounds() -> None:
+    free = two_controls()
+    boxed = replace(free, control_bounds=[(-0.2, 0.2)] * 2, initial_state=(0.3, 0.2))
+    family = OptimalControlNet(family=FamilyRoad(max_cases=256)).fit(boxed.over(initial_state=[(-1.0, 1.0)] * 2))
+    points = inside(family.family, 50)
+    wanted = family.predict(points, times=[0.0, 1.0]).u.values[:, 0]
+    np.testing.assert_allclose(family.policy().controls(points).numpy(), wanted, rtol=0, atol=1e-9)
 
 
 def test_a_policy_against_the_riccati_equation() -> None:

@@ -155,7 +155,7 @@ def test_the_same_seed_gives_the_same_network() -> None:
 
 
 def test_units_of_the_variables_do_not_matter() -> None:
-    """S4 with x in thousandths, u in thousands and the cost in millionths is the same scaled problem, and so the same fit."""
+    """S4 with x in thousandths, u in thousands and the cost in millionths is the same problem once scaled: the same fit."""
     problem = named_problem("van_der_pol").problem
     other = Problem(
         dynamics=lambda t, x, u, θ: 1e3 * problem.dynamics(t, x / 1e3, 1e3 * u, θ),
