@@ -24,6 +24,8 @@ from .fitted_single import FittedControl
 from .report import ControlReport
 
 MOST_STEPS = 40
+#: rounds in which unknown noise is taken from the misfit, and the degrees of freedom that a variable's own level takes
+REWEIGHTINGS, FEW_READINGS = 2, 4.0
 #: eigenvalue of the information, relative to the largest, that rounding and differences may leave of a zero
 UNDETERMINED = 1e-9
 #: relative step of the central differences by which an extremal's derivative in η is taken
@@ -36,7 +38,7 @@ def fit_measurements(family: Problem | Family, measurements: xr.Dataset) -> Fitt
     Returns
     -------
     FittedControl : of the problem at the estimates, which its report lists with standard errors. Where the noise is not
-        given, its level is taken from the misfit
+        given, each variable's is taken from its own misfit
     """
     if isinstance(family, Problem):
         raise DataError(
@@ -45,7 +47,12 @@ def fit_measurements(family: Problem | Family, measurements: xr.Dataset) -> Fitt
     began = time.perf_counter()
     data = _read(family, measurements)
     low, high = family.ranges
-    η, cost, J, r, steps = _descend(family, data, low, high)
+    η, cost, J, r, steps = _descend(family, data, low, high, None)
+    for _ in range(0 if data.noise_is_known else REWEIGHTINGS):
+        data = _reweighted(data, J, r)
+        η, more, J, r, count = _descend(family, data, low, high, η)
+        cost, steps = cost + more, steps + count
+    is_stopped = steps >= MOST_STEPS * (1 if data.noise_is_known else 1 + REWEIGHTINGS)
     freedom = len(r) - len(η)
     level = float(r @ r) / max(freedom, 1)
     spread, unknown = _spread(J, family)
@@ -69,8 +76,8 @@ def fit_measurements(family: Problem | Family, measurements: xr.Dataset) -> Fitt
     mesh, Z = batch.collocation.mesh, batch.solved.at.Z
     report = ControlReport(
         method="measurements of states and controls",
-        outcome="the estimates converged" if steps < MOST_STEPS else "stopped at the step limit",
-        is_success=steps < MOST_STEPS,
+        outcome="stopped at the step limit" if is_stopped else "the estimates converged",
+        is_success=not is_stopped,
         seconds=time.perf_counter() - began,
         figures={"readings": len(r), "steps": steps, "misfit per reading": float(r @ r) / len(r)},
         estimates={name: (float(η[i]), float(spread[i])) for i, name in enumerate(family.inputs)},
@@ -179,13 +186,31 @@ def _residuals(family: Family, data: _Data, points: Tensor) -> Tensor:
     return ((model - data.values) / data.noise)[:, read]
 
 
-def _descend(family: Family, data: _Data, low: Tensor, high: Tensor) -> tuple[Tensor, list[float], Tensor, Tensor, int]:
-    """Levenberg-Marquardt on the misfit within the ranges, from the best of a few points."""
+def _reweighted(data: _Data, J: Tensor, r: Tensor) -> _Data:
+    """The noise of every variable by its own misfit: units that were taken for it would let the worst decide."""
+    column = data.values.isfinite().nonzero()[:, 1]
+    leverage = ((J @ torch.linalg.pinv(J.T @ J)) * J).sum(1)  # share of a reading that the estimates follow
+    everywhere = float(r @ r) / max(len(r) - J.shape[1], 1)
+    levels = []
+    for k in range(len(data.noise)):
+        mine = column == k
+        freedom = float((1 - leverage[mine]).sum())
+        own = float(r[mine] @ r[mine]) / freedom if freedom >= FEW_READINGS else everywhere
+        levels.append(max(own, 1e-24) ** 0.5)
+    return data._replace(noise=data.noise * torch.tensor(levels, dtype=torch.float64))
+
+
+def _descend(
+    family: Family, data: _Data, low: Tensor, high: Tensor, start: Tensor | None
+) -> tuple[Tensor, list[float], Tensor, Tensor, int]:
+    """Levenberg-Marquardt on the misfit within the ranges, from `start`, or else from the best of a few points."""
     d = len(low)
-    engine = torch.quasirandom.SobolEngine(d, scramble=True, seed=0)  # type: ignore[no-untyped-call]
-    unit = engine.draw(8 * d, dtype=torch.float64)
-    tried = torch.cat([0.5 * (low + high)[None], low + unit * (high - low)])
-    η = tried[_residuals(family, data, tried).square().sum(1).argmin()]
+    if start is None:
+        engine = torch.quasirandom.SobolEngine(d, scramble=True, seed=0)  # type: ignore[no-untyped-call]
+        unit = engine.draw(8 * d, dtype=torch.float64)
+        tried = torch.cat([0.5 * (low + high)[None], low + unit * (high - low)])
+        start = tried[_residuals(family, data, tried).square().sum(1).argmin()]
+    η = start
     step = DIFFERENCE * (high - low)
     λ, trace = 1e-3, []  # type: tuple[float, list[float]]
     for count in range(1, MOST_STEPS + 1):

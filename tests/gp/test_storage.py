@@ -182,7 +182,9 @@ def test_a_file_from_the_future_is_refused(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_model_of_an_unknown_family_is_refused(tmp_path: Path) -> None:
     persistence.write(tmp_path / "model", "spline", {}, {})
-    with pytest.raises(FileFormatError, match=r"a model of kind 'spline'; this version reads \['hierarchical-gp'\]"):
+    with pytest.raises(
+        FileFormatError, match=r"a model of kind 'spline'; this version reads \[.*'hierarchical-gp'.*\]"
+    ):
         load(tmp_path / "model")
 
 
