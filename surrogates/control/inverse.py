@@ -47,12 +47,11 @@ def fit_measurements(family: Problem | Family, measurements: xr.Dataset) -> Fitt
     began = time.perf_counter()
     data = _read(family, measurements)
     low, high = family.ranges
-    η, cost, J, r, steps = _descend(family, data, low, high, None)
+    η, cost, J, r, is_converged = _descend(family, data, low, high, None)
     for _ in range(0 if data.noise_is_known else REWEIGHTINGS):
         data = _reweighted(data, J, r)
-        η, more, J, r, count = _descend(family, data, low, high, η)
-        cost, steps = cost + more, steps + count
-    is_stopped = steps >= MOST_STEPS * (1 if data.noise_is_known else 1 + REWEIGHTINGS)
+        η, more, J, r, is_converged = _descend(family, data, low, high, η)
+        cost = cost + more
     freedom = len(r) - len(η)
     level = float(r @ r) / max(freedom, 1)
     spread, unknown = _spread(J, family)
@@ -76,10 +75,10 @@ def fit_measurements(family: Problem | Family, measurements: xr.Dataset) -> Fitt
     mesh, Z = batch.collocation.mesh, batch.solved.at.Z
     report = ControlReport(
         method="measurements of states and controls",
-        outcome="stopped at the step limit" if is_stopped else "the estimates converged",
-        is_success=not is_stopped,
+        outcome="the estimates converged" if is_converged else "stopped at the step limit",
+        is_success=is_converged,
         seconds=time.perf_counter() - began,
-        figures={"readings": len(r), "steps": steps, "misfit per reading": float(r @ r) / len(r)},
+        figures={"readings": len(r), "steps": len(cost), "misfit per reading": float(r @ r) / len(r)},
         estimates={name: (float(η[i]), float(spread[i])) for i, name in enumerate(family.inputs)},
         trace=tuple(cost),
         warnings=tuple(warnings),
@@ -202,8 +201,11 @@ def _reweighted(data: _Data, J: Tensor, r: Tensor) -> _Data:
 
 def _descend(
     family: Family, data: _Data, low: Tensor, high: Tensor, start: Tensor | None
-) -> tuple[Tensor, list[float], Tensor, Tensor, int]:
-    """Levenberg-Marquardt on the misfit within the ranges, from `start`, or else from the best of a few points."""
+) -> tuple[Tensor, list[float], Tensor, Tensor, bool]:
+    """Levenberg-Marquardt on the misfit within the ranges, from `start`, or else from the best of a few points.
+
+    Returns η, the misfit before each step, the Jacobian and the residuals, and whether it came to rest.
+    """
     d = len(low)
     if start is None:
         engine = torch.quasirandom.SobolEngine(d, scramble=True, seed=0)  # type: ignore[no-untyped-call]
@@ -213,7 +215,7 @@ def _descend(
     η = start
     step = DIFFERENCE * (high - low)
     λ, trace = 1e-3, []  # type: tuple[float, list[float]]
-    for count in range(1, MOST_STEPS + 1):
+    for _ in range(MOST_STEPS):
         inside = η.clamp(low + step, high - step)
         shifts = torch.cat([torch.diag(step), -torch.diag(step)])
         around = _residuals(family, data, torch.cat([η[None], inside + shifts]))
@@ -229,12 +231,12 @@ def _descend(
                 break
             λ *= 10
         else:
-            return η, trace, J, r, count
+            return η, trace, J, r, True
         moved = float(((there - η) / (high - low)).abs().max())
         η, λ = there, λ / 10
         if moved < 1e-7:
-            return η, trace, J, new, count
-    return η, trace, J, r, MOST_STEPS
+            return η, trace, J, new, True
+    return η, trace, J, new, False
 
 
 def _at(family: Family, η: Tensor) -> Problem:

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from surrogates import OptimalControlNet
-from surrogates.control import FittedControl
+from surrogates.control import FittedControl, inverse
 from surrogates.errors import DataError, ProblemError
 from surrogates.physics.optimal_control import Family, Problem, named_problem, solve
 
@@ -234,6 +234,19 @@ def test_noise_that_was_stated_wrongly_is_warned_of() -> None:
         data[name].attrs["noise"] /= 5
     (warning,) = estimate(family(), data).report.warnings
     assert re.match(r"the misfit is \d+ times what the noise given explains", warning)
+
+
+@pytest.mark.parametrize("is_stated", [True, False])
+def test_a_search_that_is_cut_short_is_no_success(is_stated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what it reports is the misfit where it stopped, not one step before."""
+    data = readings(0, {"u": 0.05}, is_stated=is_stated)
+    assert estimate(family(), data).report.is_success
+    monkeypatch.setattr(inverse, "MOST_STEPS", 1)
+    cut = estimate(family(), data)
+    assert (cut.report.is_success, cut.report.outcome) == (False, "stopped at the step limit")
+    if is_stated:
+        apart = (cut.predict(times=TIMES)["u"].values[:, 0] - data["u"].values) / 0.05
+        assert cut.report.figures["misfit per reading"] == pytest.approx(np.mean(apart**2), rel=1e-6)
 
 
 def test_as_many_readings_as_unknowns_leave_no_freedom() -> None:
