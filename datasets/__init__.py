@@ -17,6 +17,7 @@ from .functions import (
     park91b,
 )
 from .multifidelity import MultiFidelityFunction
+from .rooms import Rooms, air_conditioned_rooms, simulate_rooms
 from .study import Study
 from .synthetic import sine_tasks
 
@@ -24,7 +25,9 @@ __all__ = [
     "FUNCTIONS",
     "EngineProcess",
     "MultiFidelityFunction",
+    "Rooms",
     "Study",
+    "air_conditioned_rooms",
     "borehole",
     "branin",
     "currin",
@@ -35,5 +38,6 @@ __all__ = [
     "nonlinear_sine",
     "park91a",
     "park91b",
+    "simulate_rooms",
     "sine_tasks",
 ]

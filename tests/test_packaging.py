@@ -77,7 +77,9 @@ def test_only_surrogates_is_installed(installed: Path) -> None:
 def test_every_module_is_installed_as_a_real_file_and_nothing_else(checkout: Path, installed: Path) -> None:
     files = {path.relative_to(installed).as_posix() for path in (installed / "surrogates").rglob("*") if path.is_file()}
     files = {name for name in files if "__pycache__" not in name}
-    assert files == modules_of(checkout) | {"surrogates/py.typed"}
+    data = {f"surrogates/{path.relative_to(checkout).as_posix()}" for path in (checkout / "datasets").rglob("*.nc.gz")}
+    assert files == modules_of(checkout) | data | {"surrogates/py.typed"}
+    assert "surrogates/datasets/rooms/data/rooms_0.nc.gz" in data
     assert not any(path.is_symlink() for path in installed.rglob("*"))
     assert {"surrogates/physics/__init__.py", "surrogates/datasets/__init__.py"} <= files
 

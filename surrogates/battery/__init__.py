@@ -1,0 +1,1 @@
+"""Virtual batteries: gray-box networks of air-conditioned rooms."""

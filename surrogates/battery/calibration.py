@@ -1,0 +1,156 @@
+"""How wrong forecasts of a new unit will be, found by rehearsing: each unit of the population is met as if it were new.
+
+For several amounts of data, every unit is adapted to a short stretch of its own record under a prior that was made without
+it and without the last part of anybody's record; forecasts of that last part are compared with what came. So neither the
+unit nor its weather was seen before. The standard deviation of a forecast is then
+
+    σ(h, days) · (s / s̄(days))^α(days)
+
+h: horizon; s: the error that the unit's own forecasts had over its record, s̄ the usual one. σ is the 90 % quantile of errors
+over 1.645, so that 90 % intervals cover what they say. In the same way the parameters' standard deviations are widened by
+how far the fingerprints from little data were from those from all data.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .adaptation import Adapted, Prior, adapt
+from .forecasting import forecast
+from .layout import Layout
+from .misfit import Recipe, judged, own_errors, windows_of
+from .population import prior_from
+from .records import Records
+
+Floats = NDArray[np.float64]
+REHEARSED = (1.0, 2.5, 7.0, 21.0, 60.0)
+#: shares of the record: forecasts are judged after the last of them, and stretches end at each
+ENDS = (0.3, 0.6)
+#: rows between the starts of forecasts that are judged: no divisor of a day, so that all hours come about
+BETWEEN = 29
+NINETY = 1.6448536269514722
+
+
+class Calibration(NamedTuple):
+    """Errors of rehearsed cold starts.
+
+    days : (k,) amounts of data; deviation : (k, H) σ [K] by horizon; spread : (k,) by which parameters' standard
+    deviations are multiplied; exponent : (k,) α; usual : (k,) s̄ [K]
+    """
+
+    days: Floats
+    deviation: Floats
+    spread: Floats
+    exponent: Floats
+    usual: Floats
+
+    def deviation_of(self, days: Floats, own_error: Floats) -> Floats:
+        """(U, H) standard deviations of forecasts of units with so much data and such errors of their own (U,)."""
+        base = np.stack([self._at(days, column) for column in self.deviation.T], axis=-1)
+        scale = (own_error / self._at(days, self.usual)) ** self._at(days, self.exponent)
+        return np.asarray(base * scale[:, None])
+
+    def spread_of(self, days: Floats) -> Floats:
+        """(U,) by which standard deviations of parameters are multiplied."""
+        return self._at(days, self.spread)
+
+    def _at(self, days: Floats, column: Floats) -> Floats:
+        return np.interp(np.log(days), np.log(self.days), column)
+
+
+class _Rehearsal(NamedTuple):
+    """Errors (U, S, H), own errors (U,), standardised differences of fingerprints (U, q)."""
+
+    errors: Floats
+    own: Floats
+    apart: Floats
+
+
+def rehearse(
+    records: Records,
+    θ: Floats,
+    layout: Layout,
+    recipe: Recipe,
+    weight: float,
+    features: Floats | None = None,
+) -> Calibration:
+    """Meet each unit of a population as if it were new.
+
+    Parameters
+    ----------
+    records : of the population; θ : (U, P) their fingerprints from all data
+    weight : λ of the prior, as for new units
+    """
+    early = round(ENDS[-1] * records.steps)
+    before = records.during(0, early)
+    seen = None if features is None else features[:, :early]
+    windows = windows_of(before, recipe, seen)
+    first = adapt(
+        windows, prior_from(θ, layout), layout, recipe, records.step_hours, weight=weight, start=θ, most_steps=8
+    )
+    prior = _priors_without(first.θ, layout)
+    total = records.steps * records.step_hours / 24
+    amounts = [d for d in REHEARSED if d <= ENDS[-1] * total] or [ENDS[-1] * total]
+    rows: list[tuple[Floats, float, float, float]] = []
+    for days in amounts:
+        ends = [end for end in ENDS if days <= end * total + 1e-9]
+        met = [_meet(records, first.θ, prior, layout, recipe, weight, days, end, features) for end in ends]
+        usual = float(np.exp(np.mean([np.log(one.own).mean() for one in met])))
+        exponent = _exponent(met)
+        scaled = [np.abs(one.errors) / ((one.own / usual) ** exponent)[:, None, None] for one in met]
+        pooled = np.concatenate([e.reshape(-1, e.shape[-1]) for e in scaled])
+        apart = np.abs(np.concatenate([one.apart for one in met]))
+        spread = max(1.0, float(np.quantile(apart, 0.9)) / NINETY)
+        rows.append((np.nanquantile(pooled, 0.9, axis=0) / NINETY, spread, exponent, usual))
+    deviation, spreads, exponents, usuals = zip(*rows, strict=True)
+    return Calibration(np.array(amounts), np.array(deviation), np.array(spreads), np.array(exponents), np.array(usuals))
+
+
+def _priors_without(θ: Floats, layout: Layout) -> Prior:
+    """For each unit the prior that the others make."""
+    priors = [prior_from(np.delete(θ, u, axis=0), layout) for u in range(len(θ))]
+    return Prior(np.stack([p.mean for p in priors]), np.stack([p.precision for p in priors]))
+
+
+def _meet(
+    records: Records,
+    θ: Floats,
+    prior: Prior,
+    layout: Layout,
+    recipe: Recipe,
+    weight: float,
+    days: float,
+    end: float,
+    features: Floats | None,
+) -> _Rehearsal:
+    """Adapt all units to `days` of data that end at a share of the record, and forecast its last part."""
+    step_hours = records.step_hours
+    b = round(end * records.steps)
+    a = max(0, b - round(days * records.steps_per_day))
+    stretch = windows_of(records.during(a, b), recipe, None if features is None else features[:, a:b])
+    fit: Adapted = adapt(stretch, prior, layout, recipe, step_hours, weight=weight)
+    H = round(recipe.horizon / step_hours)
+    starts = np.arange(round(ENDS[-1] * records.steps), records.steps - H, BETWEEN)
+    ahead = np.arange(1, H + 1)
+    keep = judged(records, starts, ahead, round(recipe.warm_up / step_hours))
+    predicted = forecast(fit.θ, layout, records, starts, H, features)
+    errors = np.where(keep, predicted - records.indoor[:, starts[:, None] + ahead], np.nan)
+    place = slice(0, layout.cooling + 1)
+    deviation = np.sqrt(np.einsum("upp->up", np.linalg.inv(fit.precision)))[:, place]
+    own = own_errors(fit.θ, layout, stretch, step_hours)
+    return _Rehearsal(errors, own, (fit.θ - θ)[:, place] / deviation)
+
+
+def _exponent(met: list[_Rehearsal]) -> float:
+    """How a unit's own error tells of its errors later: slope of the logarithms within each rehearsal."""
+    x, y = [], []
+    for one in met:
+        rms = np.sqrt(np.nanmean(one.errors**2, axis=(1, 2)))
+        good = np.isfinite(rms) & (rms > 0)
+        x.append(np.log(one.own[good]) - np.log(one.own[good]).mean())
+        y.append(np.log(rms[good]) - np.log(rms[good]).mean())
+    slopes = np.concatenate(x)
+    return float(np.clip(slopes @ np.concatenate(y) / max(float(slopes @ slopes), 1e-12), 0.0, 1.0))

@@ -1,0 +1,46 @@
+"""Open-loop forecasts of fingerprinted units from many starts at once: what is judged, calibrated and benchmarked."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .drivers import ORIGIN, columns_of
+from .layout import Layout
+from .observer import forecasts, responses, run
+from .records import Records
+from .system import System, system_of
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+#: past that the observer runs through before the first start [days]
+PAST = 7.0
+
+
+def forecast(
+    θ: Floats, layout: Layout, records: Records, starts: Integers, horizon: int, features: Floats | None = None
+) -> Floats:
+    """Temperatures at the ends of rows start + 1 .. start + horizon, from readings up to each start.
+
+    Parameters
+    ----------
+    θ : (U, P); records : the same U units; starts : (S,) rows; horizon : H steps; features : (U, T, f) or None
+
+    Returns
+    -------
+    (U, S, H) [degC]
+    """
+    first = max(0, int(starts.min()) - round(PAST * records.steps_per_day))
+    last = min(records.steps, int(starts.max()) + horizon + 1)
+    part = records.during(first, last)
+    order = np.unique(starts)
+    drivers = columns_of(part, None if features is None else features[:, first:last])
+    system = without_start(system_of(θ, layout, records.step_hours))
+    runs = run(system, None, layout, drivers, part.indoor - ORIGIN, order - first, lag=records.steps_per_day)
+    answer = forecasts(runs, responses(system, None, horizon), order - first)
+    return answer[:, np.searchsorted(order, starts)] + ORIGIN
+
+
+def without_start(system: System) -> System:
+    """The same rooms for another record: offsets at a record's start belong to the record they were fitted to."""
+    return system._replace(start=np.zeros_like(system.start))

@@ -1,0 +1,159 @@
+"""The private fingerprint of a unit: which number stands where, and what it means.
+
+All numbers θ are free (unbounded); the transformations below keep every physical quantity inside its meaning, so that no
+step of an optimiser can leave it:
+
+    log      rates, gains and solar apertures        k = exp θ > 0
+    bounded  how the cooling per kW varies           a = bound · tanh θ
+    plain    heat gains by the calendar, observer gains, initial offsets
+    share    of yesterday's innovation that recurs   ρ = 1 / (1 + exp(-θ))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .records import FACADES
+
+Floats = NDArray[np.float64]
+
+#: states: air, inner mass, deep mass, disturbance (a heat gain of the air that nobody measured)
+STATES = ("air", "mass", "deep mass", "disturbance")
+#: rates [1/h] in the order of `Stores`, and that of the disturbance
+RATES = (
+    "air to outdoor",
+    "air to mass",
+    "mass to air",
+    "mass to outdoor",
+    "mass to deep mass",
+    "deep mass to mass",
+    "decay of the disturbance",
+)
+#: waves per day in the heat gains of weekdays and of weekends: people and machines come and go at steps
+HARMONICS = 4
+CALENDAR = (
+    "constant",
+    "weekend",
+    *(
+        f"{days} {wave} {k} a day"
+        for days in ("weekday", "weekend")
+        for k in range(1, HARMONICS + 1)
+        for wave in ("cos", "sin")
+    ),
+)
+#: how the cooling per kW varies with outdoor temperature (per 10 K), humidity (per 5 g/kg) and load, and the largest values.
+#: Their worst sum stays below 1 (see `drivers`), so that more power cools more under all circumstances
+VARIATION = ("outdoor temperature", "humidity", "load")
+LARGEST_VARIATION = (0.25, 0.15, 0.15)
+#: parameters that describe one record rather than the unit: how far the masses were from the mean temperature at its start
+NUISANCES = 2
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each number of a fingerprint stands.
+
+    features : number of learnt features that all units share; each unit has a gain of its own for each
+    """
+
+    features: int = 0
+    names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = [
+            *(f"rate, {name}" for name in RATES),
+            "cooling per power",
+            *(f"cooling by {name}" for name in VARIATION),
+            *(f"sun on air, {name}" for name in FACADES),
+            *(f"sun on mass, {name}" for name in FACADES),
+            *(f"gain, {name}" for name in CALENDAR),
+            *(f"gain, feature {k}" for k in range(self.features)),
+            *(f"observer, {name}" for name in STATES),
+            "share of yesterday",
+            "start of mass",
+            "start of deep mass",
+        ]
+        object.__setattr__(self, "names", tuple(names))
+
+    @property
+    def size(self) -> int:
+        """Numbers in a fingerprint, P."""
+        return len(self.names)
+
+    @property
+    def shared_size(self) -> int:
+        """Numbers that describe the unit (all but the nuisances); the population prior is over these."""
+        return self.size - NUISANCES
+
+    @property
+    def rates(self) -> slice:
+        """Logarithms of the rates."""
+        return slice(0, 7)
+
+    @property
+    def cooling(self) -> int:
+        """Logarithm of the cooling of the air per nominal power [K/h]."""
+        return 7
+
+    @property
+    def variation(self) -> slice:
+        """How the cooling varies."""
+        return slice(8, 11)
+
+    @property
+    def sun_on_air(self) -> slice:
+        """Logarithms of [K/h per kW/m²]."""
+        return slice(11, 16)
+
+    @property
+    def sun_on_mass(self) -> slice:
+        """Logarithms of [K/h per kW/m²]."""
+        return slice(16, 21)
+
+    @property
+    def gains(self) -> slice:
+        """Heat gains of the air by the calendar and by learnt features [K/h]."""
+        return slice(21, 21 + len(CALENDAR) + self.features)
+
+    @property
+    def observer(self) -> slice:
+        """Gains of the observer, one per state."""
+        return slice(self.gains.stop, self.gains.stop + len(STATES))
+
+    @property
+    def yesterday(self) -> int:
+        """The share of yesterday's innovation, before its transformation."""
+        return int(self.observer.stop)
+
+    @property
+    def start(self) -> slice:
+        """Offsets of the masses at the record's start [K]."""
+        return slice(self.yesterday + 1, self.yesterday + 3)
+
+    @property
+    def columns(self) -> int:
+        """Number of drivers: outdoor temperature, 5 irradiances, calendar, features, power and its 3 variations."""
+        return 1 + len(FACADES) + len(CALENDAR) + self.features + 1 + len(VARIATION)
+
+
+def hand_prior(layout: Layout) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of a fingerprint before any data were seen.  (P,) each.
+
+    Light to heavy rooms, glazed by a tenth to a half, cooled by units sized for them; wide on purpose.
+    """
+    mean, deviation = np.zeros(layout.size), np.ones(layout.size)
+    mean[layout.rates] = np.log([0.35, 4.0, 0.12, 0.03, 0.04, 0.017, 0.18])
+    deviation[layout.rates] = (0.7, 0.6, 0.7, 0.7, 0.7, 0.7, 0.6)
+    mean[layout.cooling], deviation[layout.cooling] = np.log(50.0), 0.6
+    deviation[layout.variation] = 0.6
+    mean[layout.variation.start] = -0.3
+    mean[layout.sun_on_air], deviation[layout.sun_on_air] = np.log(3.0), 1.0
+    mean[layout.sun_on_mass], deviation[layout.sun_on_mass] = np.log(0.15), 1.0
+    mean[layout.gains.start], deviation[layout.gains] = 4.0, 1.5
+    deviation[layout.gains.start] = 4.0
+    mean[layout.observer], deviation[layout.observer] = (0.9, 0.2, 0.03, 1.0), (0.15, 0.15, 0.05, 1.0)
+    mean[layout.yesterday], deviation[layout.yesterday] = 0.4, 0.7
+    return mean, deviation

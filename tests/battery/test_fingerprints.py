@@ -1,0 +1,257 @@
+"""Fingerprints of rooms: sensitivities against differences, forecasts against loops, fits against known rooms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from surrogates.battery.adaptation import SLOWEST_MEMORY, Prior, adapt, memory, pick
+from surrogates.battery.calibration import Calibration, rehearse
+from surrogates.battery.drivers import ORIGIN, columns_of, power_columns
+from surrogates.battery.forecasting import forecast
+from surrogates.battery.holding import hold
+from surrogates.battery.layout import Layout, hand_prior
+from surrogates.battery.misfit import Recipe, misfit_of, own_errors, value_of, windows_of
+from surrogates.battery.observer import forecasts, responses, run
+from surrogates.battery.population import first_prior, fit_population, prior_from
+from surrogates.battery.records import Records
+from surrogates.battery.scan import rollout
+from surrogates.battery.system import slopes_of, system_of
+from surrogates.errors import DataError
+
+Floats = NDArray[np.float64]
+STEP = 0.25
+RECIPE = Recipe(stride=3.0)
+
+
+def weather(units: int, steps: int, seed: int) -> Records:
+    """Records without temperatures that mean anything."""
+    rng = np.random.default_rng(seed)
+    time = np.datetime64("2025-06-01T00:15", "ns") + np.arange(steps) * np.timedelta64(15, "m")
+    hour = np.arange(steps) * STEP
+    sun = np.maximum(np.sin(2 * np.pi * (hour - 6) / 24), 0) * rng.uniform(0.5, 1, (units, steps))
+    held = np.repeat(rng.uniform(0, 2, (units, steps // 6 + 1)), 6, axis=1)[:, :steps]
+    return Records(
+        tuple(f"room {u}" for u in range(units)), time, STEP, held, 25 + rng.normal(size=(units, steps)),
+        28 + 5 * np.sin(2 * np.pi * (hour - 9) / 24) + 0.3 * rng.normal(size=(units, steps)),
+        600 * sun[..., None] * rng.uniform(0.3, 1, (units, 1, 5)), 12 + rng.normal(size=(units, steps)),
+        np.full((units, steps), 24.0), np.full(units, 2.0), np.ones((units, steps), dtype=bool),
+    )  # fmt: skip
+
+
+def drawn(layout: Layout, units: int, seed: int, spread: float = 0.4) -> Floats:
+    mean, deviation = hand_prior(layout)
+    θ = mean + spread * deviation * np.random.default_rng(seed).normal(size=(units, layout.size))
+    θ[:, layout.observer] = mean[layout.observer]
+    return θ
+
+
+def simulated(θ: Floats, layout: Layout, steps: int, seed: int, noise: float = 0.0) -> Records:
+    """Rooms of these fingerprints that follow their physics exactly, read with noise [K]; no innovations."""
+    records = weather(len(θ), steps, seed)
+    system, z = system_of(θ, layout, STEP), columns_of(records)
+    x = np.zeros((len(θ), 4))
+    air = np.zeros((len(θ), steps))
+    for k in range(steps):
+        x = np.einsum("uij,uj->ui", system.Φ, x) + np.einsum("ujm,um->uj", system.G, z[:, k])
+        air[:, k] = x[:, 0]
+    records.indoor[:] = air + ORIGIN + noise * np.random.default_rng(seed + 1).normal(size=air.shape)
+    return records
+
+
+def test_gradients_are_those_of_differences() -> None:
+    layout = Layout(features=2)
+    records = weather(3, 300, 0)
+    records.indoor[1, 100:130] = np.nan
+    records.is_known[2, 150:170] = False
+    windows = windows_of(records, RECIPE, np.random.default_rng(1).normal(size=(3, 300, 2)))
+    θ = drawn(layout, 3, 2)
+    fit = misfit_of(θ, layout, windows, RECIPE, STEP)
+    assert fit.value == pytest.approx(value_of(θ, layout, windows, RECIPE, STEP), rel=1e-12)
+    for p in range(layout.size):
+        Δ = 1e-5 * np.eye(layout.size)[p]
+        values = [value_of(θ + sign * Δ, layout, windows, RECIPE, STEP) for sign in (1, -1)]
+        expected = (values[0] - values[1]) / 2e-5
+        assert fit.gradient[:, p] == pytest.approx(expected, rel=1e-5, abs=1e-6 * np.abs(fit.gradient).max()), (
+            layout.names[p]
+        )
+    assert np.linalg.eigvalsh(fit.curvature).min() > -1e-8 * np.abs(fit.curvature).max()
+
+
+def test_forecasts_of_all_starts_are_step_by_step_runs() -> None:
+    layout, records = Layout(), weather(2, 320, 3)
+    θ = drawn(layout, 2, 4)
+    system, z = system_of(θ, layout, STEP), columns_of(records)
+    starts = np.array([40, 130, 200])
+    runs = run(system, None, layout, z, records.indoor - ORIGIN, starts, lag=96)
+    answer = forecasts(runs, responses(system, None, 96), starts)
+    for s, start in enumerate(starts):
+        for u in range(2):
+            x = runs.observed[s, u, :, 0].copy()
+            for h in range(96):
+                k = start + 1 + h
+                x = system.Φ[u] @ x + system.G[u] @ z[u, k] + system.replay[u] * runs.usual[k, u]
+                assert answer[u, s, h] == pytest.approx(x[0], abs=1e-10)
+
+
+def test_forecasts_never_see_what_comes_after_their_start() -> None:
+    layout, records = Layout(), weather(2, 500, 5)
+    θ, starts = drawn(layout, 2, 6), np.array([250, 300])
+    before = forecast(θ, layout, records, starts, 96)
+    records.indoor[:, 301:] += 3
+    after = forecast(θ, layout, records, starts, 96)
+    assert np.array_equal(before, after)
+    records.indoor[:, 250] += 3
+    assert not np.allclose(before[:, 0], forecast(θ, layout, records, starts, 96)[:, 0])
+
+
+def test_more_power_never_warms_whatever_the_fingerprint() -> None:
+    layout = Layout()
+    for seed in range(20):
+        system = system_of(drawn(layout, 50, seed, spread=3.0), layout, STEP)
+        rng = np.random.default_rng(seed)
+        load, more = rng.uniform(0, 2, 50), rng.uniform(0, 1, 50)
+        outdoor, humidity = rng.uniform(-10, 50, 50), rng.uniform(0, 30, 50)
+        Δ = power_columns(load + more, outdoor, humidity) - power_columns(load, outdoor, humidity)
+        x = np.einsum("ujc,uc->uj", system.G[:, :, -4:], Δ)
+        for _ in range(200):
+            assert (x <= 1e-12).all()
+            x = np.einsum("uij,uj->ui", system.Φ, x)
+
+
+def test_slopes_of_the_step_are_those_of_differences() -> None:
+    layout, θ = Layout(), drawn(Layout(), 2, 8)
+    _, slopes = slopes_of(θ, layout, STEP)
+    for p in range(layout.size):
+        Δ = 1e-6 * np.eye(layout.size)[p]
+        up, down = system_of(θ + Δ, layout, STEP), system_of(θ - Δ, layout, STEP)
+        assert slopes.G[:, p] == pytest.approx((up.G - down.G) / 2e-6, rel=1e-5, abs=1e-8)
+        if p < 7:
+            assert slopes.Φ[:, p] == pytest.approx((up.Φ - down.Φ) / 2e-6, rel=1e-5, abs=1e-8)
+
+
+def test_noise_free_rooms_are_recovered() -> None:
+    layout = Layout()
+    truth = drawn(layout, 3, 9, spread=0.3)
+    records = simulated(truth, layout, 20 * 96, 10)
+    mean, deviation = hand_prior(layout)
+    weak = Prior(mean, np.diag(deviation**-2.0) * 1e-8)
+    fit = adapt(windows_of(records, RECIPE), weak, layout, RECIPE, STEP, most_steps=60, tolerance=1e-9)
+    assert own_errors(fit.θ, layout, windows_of(records, RECIPE), STEP).max() < 1e-3
+    b, rate = layout.cooling, 1  # cooling per power, air to mass
+    assert np.exp(fit.θ[:, b] - truth[:, b]) == pytest.approx(1, rel=0.01)
+    assert np.exp(fit.θ[:, rate] - truth[:, rate]) == pytest.approx(1, rel=0.01)
+
+
+def test_without_data_the_answer_is_the_prior() -> None:
+    layout, records = Layout(), weather(2, 200, 11)
+    records.indoor[:] = np.nan
+    prior = first_prior(layout)
+    fit = adapt(windows_of(records, RECIPE), prior, layout, RECIPE, STEP)
+    assert fit.is_converged.all()
+    assert fit.θ == pytest.approx(np.tile(prior.mean, (2, 1)))
+    assert fit.precision[0] == pytest.approx(prior.precision)
+
+
+def test_units_fitted_together_are_units_fitted_alone() -> None:
+    layout = Layout()
+    windows = windows_of(simulated(drawn(layout, 3, 12), layout, 300, 13, noise=0.05), RECIPE)
+    together = adapt(windows, first_prior(layout), layout, RECIPE, STEP)
+    alone = adapt(pick(windows, np.array([1])), first_prior(layout), layout, RECIPE, STEP)
+    assert together.θ[1] == pytest.approx(alone.θ[0], abs=1e-7)
+    assert (memory(together.θ, layout, STEP) < SLOWEST_MEMORY).all()
+
+
+def test_a_population_makes_the_prior_that_helps_a_new_unit() -> None:
+    layout, recipe = Layout(), Recipe(stride=4.0)
+    mean, deviation = hand_prior(layout)
+    rng = np.random.default_rng(14)
+    centre = mean + 0.5 * deviation * rng.normal(size=layout.size)
+    centre[layout.observer], centre[layout.start] = mean[layout.observer], 0.0
+    θ = centre + 0.15 * deviation * rng.normal(size=(14, layout.size))
+    records = simulated(θ, layout, 14 * 96, 15, noise=0.05)
+    old, new = records.of(np.arange(10)), records.of(np.arange(10, 14))
+    population = fit_population(windows_of(old, recipe), layout, recipe, STEP)
+    day, starts = new.during(0, 96), np.arange(7 * 96, 12 * 96, 29)
+    truth = new.indoor[:, starts[:, None] + np.arange(1, 97)]
+    errors = []
+    for prior in (population.prior, first_prior(layout)):
+        fit = adapt(windows_of(day, recipe), prior, layout, recipe, STEP, weight=0.3)
+        errors.append(np.sqrt(((forecast(fit.θ, layout, new, starts, 96) - truth) ** 2).mean()))
+    assert errors[0] < 0.7 * errors[1]
+    calibration = rehearse(old, population.θ, layout, recipe, 0.3)
+    assert isinstance(calibration, Calibration)
+    assert (np.diff(calibration.days) > 0).all()
+    own = own_errors(fit.θ, layout, windows_of(day, recipe), STEP)
+    std = calibration.deviation_of(day.days, own)
+    assert std.shape == (4, 96)
+    assert (std > 0).all()
+    assert (calibration.spread_of(day.days) >= 1).all()
+
+
+def test_a_prior_from_fingerprints_has_their_mean_and_leaves_starts_alone() -> None:
+    layout, θ = Layout(), drawn(Layout(), 200, 16)
+    prior = prior_from(θ, layout)
+    assert prior.mean[: layout.shared_size] == pytest.approx(θ[:, : layout.shared_size].mean(0))
+    assert prior.mean[layout.start] == pytest.approx(0)
+    assert np.linalg.eigvalsh(prior.precision).min() > 0
+
+
+def test_a_thermostat_holds_its_set_point_and_its_power_does_what_it_says() -> None:
+    layout, records = Layout(), weather(3, 96, 17)
+    θ = drawn(layout, 3, 18, spread=0.2)
+    system = system_of(θ, layout, STEP)
+    records.power[:] = records.rated_power[:, None]
+    z = columns_of(records)
+    set_point, limit = np.full((3, 96), -1.0), np.full((3, 96), 1.5)
+    state = np.zeros((3, 4))
+    held = hold(system, layout, state, z, np.zeros((3, 96)), set_point, limit)
+    inside = (held.load > 1e-9) & (held.load < 1.5 - 1e-9)
+    assert inside.mean() > 0.3
+    assert held.state[..., 0][inside] == pytest.approx(-1.0, abs=1e-9)
+    assert (held.state[..., 0][held.load == 0] <= -1 + 1e-9).all()
+    records.power[:] = held.load * records.rated_power[:, None]  # the same power, step by step
+    again, z = state, columns_of(records)
+    for k in range(96):
+        again = np.einsum("uij,uj->ui", system.Φ, again) + np.einsum("ujm,um->uj", system.G, z[:, k])
+        assert again == pytest.approx(held.state[:, k], abs=1e-9)
+    off = hold(system, layout, state, z, np.zeros((3, 96)), np.full((3, 96), np.nan), limit)
+    assert (off.load == 0).all()
+
+
+def test_records_know_their_clock() -> None:
+    records = weather(1, 3 * 96, 19)
+    assert records.hour[0] == pytest.approx(0.125)
+    assert records.is_weekend[0]  # 1 June 2025 was a Sunday
+    assert not records.is_weekend[96:].any()
+    halves = records.during(0, 100).then(records.during(100, 288))
+    assert np.array_equal(halves.power, records.power)
+    assert np.array_equal(halves.time, records.time)
+    assert records.days == pytest.approx(3)
+
+
+def test_the_scan_and_its_adjoint_are_those_of_a_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    Φ, x, f = (
+        torch.randn(size, generator=generator, dtype=torch.float64).mul(0.4).requires_grad_()
+        for size in ((3, 4, 4), (3, 4, 5), (7, 3, 4, 5))
+    )
+
+    def loop(Φ: torch.Tensor, x: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
+        states = []
+        for forcing in f:
+            x = torch.einsum("uij,ujw->uiw", Φ, x) + forcing
+            states.append(x)
+        return torch.stack(states)
+
+    for one, other in zip(
+        *(torch.autograd.grad((way(Φ, x, f) ** 3).sum(), (Φ, x, f)) for way in (rollout, loop)), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(rollout, (Φ, x, f))
+    with pytest.raises(DataError, match=r"transition \(3, 4, 4\).*\(U, n, n\)"):
+        rollout(Φ, x[:2], f)
+    with pytest.raises(DataError, match=r"dtypes torch\.float64, torch\.float32"):
+        rollout(Φ, x.float(), f)
