@@ -111,22 +111,32 @@ def test_quadratics_are_solved(optimiser: LBFGS | SSBroyden) -> None:
 
 @pytest.mark.parametrize("optimiser", QUASI_NEWTON)
 def test_rosenbrock_in_ten_dimensions(optimiser: LBFGS | SSBroyden) -> None:
+    generator = torch.Generator().manual_seed(0)
     start = torch.tensor([-1.2, 1.0] * 5, dtype=torch.float64)
     weights = Fixed((9.0, 9.0))  # from means to sums
-    found = minimize(
-        rosenbrock, start, optimiser=optimiser, weighting=weights, stopping=Stopping(max_steps=400, gradient=1e-8)
-    )
-    assert found.ending is Ending.STATIONARY
-    local = scipy.optimize.minimize(
-        scipy.optimize.rosen, found.θ.numpy(), jac=scipy.optimize.rosen_der, method="BFGS", options={"gtol": 1e-10}
-    )
-    assert found.total == pytest.approx(scipy.optimize.rosen(found.θ.numpy()), rel=1e-9, abs=1e-18)
-    assert float(abs(found.θ.numpy() - local.x).max()) < 1e-6
-    theirs = scipy.optimize.minimize(
-        scipy.optimize.rosen, start.numpy(), jac=scipy.optimize.rosen_der, method="BFGS", options={"gtol": 1e-8}
-    )
-    assert found.evaluations < 2 * theirs.nfev
-    assert all(b <= a for a, b in itertools.pairwise(found.trace))
+    ours = theirs = 0
+    # from several starts: this function has two minima, and rounding decides which of them a single run ends in
+    for _ in range(6):
+        found = minimize(
+            rosenbrock, start, optimiser=optimiser, weighting=weights, stopping=Stopping(max_steps=400, gradient=1e-8)
+        )
+        assert found.ending is Ending.STATIONARY
+        local, own = (
+            scipy.optimize.minimize(
+                scipy.optimize.rosen,
+                x.numpy(),
+                jac=scipy.optimize.rosen_der,
+                method="BFGS",
+                options={"gtol": tolerance},
+            )
+            for x, tolerance in ((found.θ, 1e-10), (start, 1e-8))
+        )
+        assert found.total == pytest.approx(scipy.optimize.rosen(found.θ.numpy()), rel=1e-9, abs=1e-18)
+        assert float(abs(found.θ.numpy() - local.x).max()) < 1e-6
+        assert all(b <= a for a, b in itertools.pairwise(found.trace))
+        ours, theirs = ours + found.evaluations, theirs + own.nfev
+        start = 2 * torch.rand(10, generator=generator, dtype=torch.float64)
+    assert ours < 2 * theirs
 
 
 def test_two_loops_give_the_dense_bfgs_inverse() -> None:
