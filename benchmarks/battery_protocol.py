@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from surrogates.battery.baselines import Forecaster
 from surrogates.battery.records import Floats, Records
 from surrogates.errors import DataError
 
@@ -109,14 +110,6 @@ def table(scores: Mapping[str, Mapping[float, Floats]]) -> pd.DataFrame:
         for method, by_share in scores.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-class Forecaster(Protocol):
-    """What is judged here (see `surrogates.battery.baselines`)."""
-
-    def forecast(self, records: Records, starts: Integers, horizon: int) -> Floats:
-        """(U, S, H) degC"""
-        ...
 
 
 class Response(NamedTuple):

@@ -9,6 +9,7 @@ from .discretise import rollout, zero_order_hold
 from .equivalence import BatteryForm, efficiency_factor, soc_of, temperature_of
 from .fleet import Fleet, aggregate
 from .identify import Identifiability, Transfer, from_transfer, identifiability, recover, transfer_of
+from .recurrence import linear_recurrence
 from .stores import Mode, Resistances, Stores
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "efficiency_factor",
     "from_transfer",
     "identifiability",
+    "linear_recurrence",
     "recover",
     "rollout",
     "soc_of",

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from surrogates.errors import DataError
 
+from .recurrence import linear_recurrence
+
 
 def zero_order_hold(A: Tensor, B: Tensor, step_hours: float) -> tuple[Tensor, Tensor]:
     """(Φ, Γ) with x[k+1] = Φ x[k] + Γ u[k], exact for dx/dt = A x + B u and u constant over the step.
@@ -79,12 +81,18 @@ def rollout(Φ: Tensor, Γ: Tensor, initial: Tensor, inputs: Tensor) -> Tensor:
             f"Φ, Γ, initial and inputs have shapes {tuple(Φ.shape)}, {tuple(Γ.shape)}, {tuple(initial.shape)} and "
             f"{tuple(inputs.shape)}; they must be (..., n, n), (..., n, m), (..., n) and (..., T, m)"
         )
+    T = inputs.shape[-2]
     forcing = inputs @ Γ.mT  # (..., T, n)
-    x, states = initial, []
-    for k in range(inputs.shape[-2]):  # a recurrence; what runs in parallel are the batch dimensions
-        x = (Φ @ x[..., None])[..., 0] + forcing[..., k, :]
-        states.append(x)
-    return torch.stack(states, dim=-2)
+    batch = common_shape(Φ.shape[:-2], initial.shape[:-1], forcing.shape[:-2])
+    x, f = initial.expand(*batch, n), forcing.expand(*batch, T, n)
+    if Φ.ndim == 2:  # one room: its runs are columns of one product a step
+        columns = f.reshape(-1, T, n).permute(1, 2, 0)[:, None]  # (T, 1, n, W)
+        states = linear_recurrence(Φ[None], x.reshape(1, -1, n).mT, columns)
+        return states[:, 0].permute(2, 0, 1).reshape(*batch, T, n)
+    rooms = Φ.expand(*batch, n, n).reshape(-1, n, n)
+    columns = f.reshape(-1, T, n).permute(1, 0, 2)[..., None]  # (T, U, n, 1)
+    states = linear_recurrence(rooms, x.reshape(-1, n, 1), columns)
+    return states[..., 0].permute(1, 0, 2).reshape(*batch, T, n)
 
 
 def common_shape(*shapes: torch.Size) -> torch.Size:

@@ -12,20 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .layout import Layout
-from .misfit import Recipe, Windows, misfit_of, value_of
+from .misfit import Misfit, Recipe, Windows, misfit_of, value_of
+from .prior import Prior
 from .system import system_of
 
 Floats = NDArray[np.float64]
 #: the observer must forget: the slowest error of its estimate shrinks at least by this factor in a step. Without it a
 #: fit can trade a good fit of short records for an observer that explodes later
 SLOWEST_MEMORY = 0.998
-
-
-class Prior(NamedTuple):
-    """Gaussian over fingerprints.  mean (P,) or (U, P); precision (P, P) or (U, P, P)."""
-
-    mean: Floats
-    precision: Floats
+#: dampings that are tried for a step, and the least share of its promise that it must keep
+ATTEMPTS, LEAST_GAIN = 12, 1e-3
 
 
 class Adapted(NamedTuple):
@@ -49,7 +45,6 @@ def adapt(
     recipe: Recipe,
     step_hours: float,
     *,
-    weight: float = 1.0,
     start: Floats | None = None,
     most_steps: int = 25,
     tolerance: float = 3e-3,
@@ -61,75 +56,77 @@ def adapt(
     ----------
     windows : of U records over the same rows
     prior : of all units, or of each
-    weight : λ, by which the prior counts
     start : (U, P) where to begin; the prior's mean by default
-    most_steps : evaluations with sensitivities
-    tolerance : on the decrease of the negative log density that the next step promises
-    follow : called with the mean objective after each step
+    most_steps : steps of Gauss-Newton
+    tolerance : a unit has converged when an undamped step promises to lower its negative log density by less
+    follow : called with the mean negative log density before each step
     """
-    U, P = len(windows.measured), layout.size
-    μ = np.broadcast_to(prior.mean, (U, P))
-    Λ = weight * np.broadcast_to(prior.precision, (U, P, P))
-    θ = np.array(μ if start is None else start)
-    active, damping = np.arange(U), np.full(U, 1e-3)
-    growth = np.full(U, 4.0)
+    problem = _Problem(windows, prior, layout, recipe, step_hours)
+    θ = np.array(np.broadcast_to(prior.mean, (len(windows.measured), layout.size)) if start is None else start)
+    U, P = θ.shape
+    active, damping, growth = np.arange(U), np.full(U, 1e-3), np.full(U, 4.0)
     value, curvature = np.full(U, np.inf), np.zeros((U, P, P))
-    converged = np.zeros(U, dtype=bool)
-    steps = 0
-    while active.size and steps < most_steps:
-        part = pick(windows, active)
-        fit = misfit_of(θ[active], layout, part, recipe, step_hours)
+    converged, steps = np.zeros(U, dtype=bool), 0
+    while active.size:
+        fit = problem.at(θ[active], active)
+        value[active], curvature[active] = fit.value, fit.curvature
         steps += 1
-        off = θ[active] - μ[active]
-        pull = np.einsum("upq,uq->up", Λ[active], off)
-        value[active] = fit.value + 0.5 * (off * pull).sum(1)
-        curvature[active] = fit.curvature + Λ[active]
         if follow is not None:
             follow(float(value.mean()))
-        gradient, moved = fit.gradient + pull, np.zeros(len(active), dtype=bool)
-        waiting = np.arange(len(active))
-        for _ in range(12):
-            units = active[waiting]
-            Δ, promise = _step(gradient[waiting], curvature[units], Λ[units], damping[units])
-            done = promise < tolerance
-            converged[units[done]] = True
-            waiting, Δ, promise = waiting[~done], Δ[~done], promise[~done]
+        _, promise = _step(fit.gradient, fit.curvature, np.zeros(active.size))
+        is_open = ~(promise < tolerance)  # NaN stays open
+        converged[active[~is_open]] = True
+        active, gradient = active[is_open], fit.gradient[is_open]
+        if steps > most_steps:
+            break
+        waiting = np.arange(active.size)
+        for _ in range(ATTEMPTS):
             if not waiting.size:
                 break
             units = active[waiting]
-            trial = θ[units] + Δ
-            after = _objective(trial, pick(windows, units), μ[units], Λ[units], layout, recipe, step_hours)
-            gain = (value[units] - after) / promise
-            good = np.isfinite(after) & (gain > 1e-3)
-            θ[units[good]] = trial[good]
-            moved[waiting[good]] = True
+            Δ, promise = _step(gradient[waiting], curvature[units], damping[units])
+            gain = (value[units] - problem.value_at(θ[units] + Δ, units)) / promise
+            good = gain > LEAST_GAIN
+            θ[units[good]] += Δ[good]
             damping[units[good]] *= np.clip(1 - (2 * gain[good] - 1) ** 3, 0.1, 2.0)
             growth[units[good]] = 4.0
             damping[units[~good]] *= growth[units[~good]]
             growth[units[~good]] *= 2
             waiting = waiting[~good]
-            if not waiting.size:
-                break
-        active = active[moved]
-    if active.size:  # cut short: value and precision belong to the fingerprints before the last step
-        value[active], curvature[active] = _at(θ, active, windows, μ, Λ, layout, recipe, step_hours)
+        active = np.delete(active, waiting)  # whoever finds no better place stays where it is, and hasn't converged
     return Adapted(θ, curvature, value, steps, converged)
 
 
-def _at(
-    θ: Floats,
-    units: NDArray[np.int64],
-    windows: Windows,
-    μ: Floats,
-    Λ: Floats,
-    layout: Layout,
-    recipe: Recipe,
-    step_hours: float,
-) -> tuple[Floats, Floats]:
-    """Negative log density and its Gauss-Newton matrix at the fingerprints of some units."""
-    fit = misfit_of(θ[units], layout, pick(windows, units), recipe, step_hours)
-    off = θ[units] - μ[units]
-    return fit.value + 0.5 * np.einsum("up,upq,uq->u", off, Λ[units], off), fit.curvature + Λ[units]
+class _Problem(NamedTuple):
+    """Negative log density of fingerprints: record and prior."""
+
+    windows: Windows
+    prior: Prior
+    layout: Layout
+    recipe: Recipe
+    step_hours: float
+
+    def at(self, θ: Floats, units: NDArray[np.int64]) -> Misfit:
+        """Value, gradient and Gauss-Newton matrix of some units' fingerprints."""
+        fit = misfit_of(θ, self.layout, pick(self.windows, units), self.recipe, self.step_hours)
+        value, pull, Λ = self._from_prior(θ, units)
+        return Misfit(fit.value + value, fit.gradient + pull, fit.curvature + Λ)
+
+    def value_at(self, θ: Floats, units: NDArray[np.int64]) -> Floats:
+        """Value alone; inf where the observer doesn't forget."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = value_of(θ, self.layout, pick(self.windows, units), self.recipe, self.step_hours)
+            value = value + self._from_prior(θ, units)[0]
+            is_fine = np.isfinite(value) & (memory(θ, self.layout, self.step_hours) < SLOWEST_MEMORY)
+        return np.where(is_fine, value, np.inf)
+
+    def _from_prior(self, θ: Floats, units: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+        """Value (u,), gradient (u, P) and curvature (u, P, P) of the prior's part."""
+        μ, Λ = self.prior.mean, self.prior.precision
+        off = θ - (μ if μ.ndim == 1 else μ[units])
+        Λ = np.broadcast_to(Λ, (len(θ), *Λ.shape)) if Λ.ndim == 2 else Λ[units]
+        pull = np.einsum("upq,uq->up", Λ, off)
+        return 0.5 * (off * pull).sum(1), pull, Λ
 
 
 def pick(windows: Windows, units: NDArray[np.int64]) -> Windows:
@@ -145,24 +142,13 @@ def pick(windows: Windows, units: NDArray[np.int64]) -> Windows:
     )
 
 
-def _step(gradient: Floats, curvature: Floats, Λ: Floats, damping: Floats) -> tuple[Floats, Floats]:
+def _step(gradient: Floats, curvature: Floats, damping: Floats) -> tuple[Floats, Floats]:
     """Damped step and the decrease that the quadratic model promises.  Damping is relative to the curvature's diagonal."""
     diagonal = np.einsum("upp->up", curvature)
     lifted = curvature + (damping[:, None] * diagonal)[:, :, None] * np.eye(curvature.shape[-1])
     Δ = -np.linalg.solve(lifted, gradient[:, :, None])[..., 0]
     promise = -(gradient * Δ).sum(1) - 0.5 * np.einsum("up,upq,uq->u", Δ, curvature, Δ)
     return Δ, promise
-
-
-def _objective(
-    θ: Floats, windows: Windows, μ: Floats, Λ: Floats, layout: Layout, recipe: Recipe, step_hours: float
-) -> Floats:
-    """Negative log density; inf where the observer doesn't forget."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        value = value_of(θ, layout, windows, recipe, step_hours)
-        off = θ - μ
-        value = value + 0.5 * np.einsum("up,upq,uq->u", off, Λ, off)
-    return np.where(memory(θ, layout, step_hours) < SLOWEST_MEMORY, np.nan_to_num(value, nan=np.inf), np.inf)
 
 
 def memory(θ: Floats, layout: Layout, step_hours: float) -> Floats:

@@ -8,7 +8,7 @@ unit nor its weather was seen before. The standard deviation of a forecast is th
 
 h: horizon; s: the error that the unit's own forecasts had over its record, s̄ the usual one. σ is the 90 % quantile of errors
 over 1.645, so that 90 % intervals cover what they say. In the same way the parameters' standard deviations are widened by
-how far the fingerprints from little data were from those from all data.
+how far the fingerprints from little data were from those from all of the earlier part.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .adaptation import Adapted, Prior, adapt
+from .adaptation import adapt
 from .forecasting import forecast
 from .layout import Layout
 from .misfit import Recipe, judged, own_errors, windows_of
-from .population import prior_from
+from .population import fit_population, prior_from
+from .prior import Prior
 from .records import Records
 
 Floats = NDArray[np.float64]
@@ -48,9 +49,13 @@ class Calibration(NamedTuple):
     usual: Floats
 
     def deviation_of(self, days: Floats, own_error: Floats) -> Floats:
-        """(U, H) standard deviations of forecasts of units with so much data and such errors of their own (U,)."""
+        """(U, H) standard deviations of forecasts of units with so much data and such errors of their own (U,).
+
+        Units whose own errors aren't known (NaN) are taken for usual ones.
+        """
         base = np.stack([self._at(days, column) for column in self.deviation.T], axis=-1)
-        scale = (own_error / self._at(days, self.usual)) ** self._at(days, self.exponent)
+        usual = self._at(days, self.usual)
+        scale = (np.where(np.isfinite(own_error), own_error, usual) / usual) ** self._at(days, self.exponent)
         return np.asarray(base * scale[:, None])
 
     def spread_of(self, days: Floats) -> Floats:
@@ -82,23 +87,21 @@ def rehearse(
     Parameters
     ----------
     records : of the population; θ : (U, P) their fingerprints from all data
-    weight : λ of the prior, as for new units
+    weight : by which the prior is tempered, as for new units
     """
     early = round(ENDS[-1] * records.steps)
     before = records.during(0, early)
     seen = None if features is None else features[:, :early]
     windows = windows_of(before, recipe, seen)
-    first = adapt(
-        windows, prior_from(θ, layout), layout, recipe, records.step_hours, weight=weight, start=θ, most_steps=8
-    )
-    prior = _priors_without(first.θ, layout)
+    first = fit_population(windows, layout, recipe, records.step_hours, start=θ)
+    prior = _priors_without(first.θ, layout).tempered(weight)
     total = records.steps * records.step_hours / 24
     amounts = [d for d in REHEARSED if d <= ENDS[-1] * total] or [ENDS[-1] * total]
     rows: list[tuple[Floats, float, float, float]] = []
     for days in amounts:
         ends = [end for end in ENDS if days <= end * total + 1e-9]
-        met = [_meet(records, first.θ, prior, layout, recipe, weight, days, end, features) for end in ends]
-        usual = float(np.exp(np.mean([np.log(one.own).mean() for one in met])))
+        met = [_meet(records, first.θ, prior, layout, recipe, days, end, features) for end in ends]
+        usual = float(np.exp(np.nanmean(np.log(np.concatenate([one.own for one in met])))))
         exponent = _exponent(met)
         scaled = [np.abs(one.errors) / ((one.own / usual) ** exponent)[:, None, None] for one in met]
         pooled = np.concatenate([e.reshape(-1, e.shape[-1]) for e in scaled])
@@ -121,7 +124,6 @@ def _meet(
     prior: Prior,
     layout: Layout,
     recipe: Recipe,
-    weight: float,
     days: float,
     end: float,
     features: Floats | None,
@@ -131,7 +133,7 @@ def _meet(
     b = round(end * records.steps)
     a = max(0, b - round(days * records.steps_per_day))
     stretch = windows_of(records.during(a, b), recipe, None if features is None else features[:, a:b])
-    fit: Adapted = adapt(stretch, prior, layout, recipe, step_hours, weight=weight)
+    fit = adapt(stretch, prior, layout, recipe, step_hours)
     H = round(recipe.horizon / step_hours)
     starts = np.arange(round(ENDS[-1] * records.steps), records.steps - H, BETWEEN)
     ahead = np.arange(1, H + 1)
@@ -149,7 +151,7 @@ def _exponent(met: list[_Rehearsal]) -> float:
     x, y = [], []
     for one in met:
         rms = np.sqrt(np.nanmean(one.errors**2, axis=(1, 2)))
-        good = np.isfinite(rms) & (rms > 0)
+        good = np.isfinite(rms) & np.isfinite(one.own) & (rms > 0)
         x.append(np.log(one.own[good]) - np.log(one.own[good]).mean())
         y.append(np.log(rms[good]) - np.log(rms[good]).mean())
     slopes = np.concatenate(x)

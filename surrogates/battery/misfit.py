@@ -1,6 +1,6 @@
 """How badly fingerprints explain a record: open-loop forecasts over 24 h, and the steps of the observer.
 
-    -log p(θ | record) = n/2 [ mean over starts, horizons of r²/σ_r² + mean over steps of e²/σ_e² ]
+    -log p(θ | record) = const + n/2 [ mean over starts, horizons of r²/σ_r² + mean over steps of e²/σ_e² ]
                          + λ/2 (θ - μ)' Σ⁻¹ (θ - μ)
 
 r: forecast errors of overlapping windows, which say little that is new one after the other; so the record counts as
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .drivers import ORIGIN, columns_of
 from .layout import Layout
 from .observer import Runs, forecasts, responses, run
-from .records import Records
+from .records import Records, measured_since
 from .system import RATES, N, slopes_of, system_of
 
 Floats = NDArray[np.float64]
@@ -83,9 +83,11 @@ def windows_of(records: Records, recipe: Recipe, features: Floats | None = None)
     ahead = np.arange(every, H + 1, every)
     weight = judged(records, starts, ahead, warm).astype(np.float64)
     count = np.maximum(weight.sum((1, 2)), 1)[:, None, None]
-    steps = np.isfinite(measured).astype(np.float64)
-    steps[:, :warm] = 0
-    hours = np.isfinite(measured).sum(1) * records.step_hours
+    rows = np.arange(T)
+    # what the observer makes of stand-ins must have died away before its steps count
+    fine = np.isfinite(measured) & measured_since(records.is_known, rows, rows[:, None], warm)[:, :, 0]
+    steps = np.where(rows >= warm, fine, False).astype(np.float64)
+    hours = (np.isfinite(measured) & records.is_known).sum(1) * records.step_hours
     return Windows(
         columns_of(records, features),
         measured,
@@ -99,12 +101,11 @@ def windows_of(records: Records, recipe: Recipe, features: Floats | None = None)
 
 
 def judged(records: Records, starts: NDArray[np.int64], ahead: NDArray[np.int64], warm: int) -> NDArray[np.bool_]:
-    """(U, S, H) whether a forecast can be judged at a horizon: all rows up to there are known, the target is measured,
-    and no long gap lies within the `warm` rows before the start."""
-    unknown = np.concatenate([np.zeros((records.units, 1)), np.cumsum(~records.is_known, axis=1)], axis=1)  # (U, T + 1)
+    """(U, S, H) whether a forecast can be judged at a horizon: the target is measured, and power and weather are known
+    from `warm` rows before the start up to there."""
     at = starts[:, None] + ahead  # (S, H)
     inside = np.minimum(at, records.steps - 1)
-    clear = unknown[:, inside + 1] == unknown[:, np.maximum(starts - warm, 0)][:, :, None]
+    clear = measured_since(records.is_known, starts, inside, warm)
     return np.asarray(clear & np.isfinite(records.indoor[:, inside]) & (at < records.steps))
 
 
@@ -122,7 +123,10 @@ def own_errors(θ: Floats, layout: Layout, windows: Windows, step_hours: float) 
     """(U,) root mean square of the forecasts' errors over the record itself [K]; NaN where none can be judged."""
     system = system_of(θ, layout, step_hours)
     runs = run(system, None, layout, windows.drivers, windows.measured, windows.starts, lag=windows.lag)
-    return np.sqrt(_mean_square(runs, responses(system, None, int(windows.ahead[-1])), windows))
+    is_judged = windows.weight.any(axis=(1, 2))
+    return np.where(
+        is_judged, np.sqrt(_mean_square(runs, responses(system, None, int(windows.ahead[-1])), windows)), np.nan
+    )
 
 
 def misfit_of(θ: Floats, layout: Layout, windows: Windows, recipe: Recipe, step_hours: float) -> Misfit:

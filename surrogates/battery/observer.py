@@ -32,7 +32,7 @@ class Runs(NamedTuple):
     innovation : (T, U, q), 0 where nothing was measured
     free : (T, U, q) air of the free run above ORIGIN
     departure : (S, U, 4, q) x̂(s) - X(s)
-    observed : (S, U, 4, q) x̂(s)
+    observed : (S, U, 4) x̂(s), values only
     usual : (T, U) ē(t - 24 h), values only
     """
 
@@ -68,13 +68,15 @@ def run(
     x, X = _initial(system, layout, measured, q), _initial(system, layout, measured, q)
     e = np.zeros((T, U, q))
     free, habit = np.zeros((T, U, q)), np.zeros((T, U, q))
-    departure, observed = np.zeros((len(starts), U, N, q)), np.zeros((len(starts), U, N, q))
+    departure, observed = np.zeros((len(starts), U, N, q)), np.zeros((len(starts), U, N))
     slot = np.full(T, -1)
     slot[starts] = np.arange(len(starts))
     is_measured = np.isfinite(measured)
     y = np.where(is_measured, measured, 0.0)
     all_measured: NDArray[np.bool_] = np.asarray(is_measured.all(axis=0))
     K, R = system.K[:, :, None], system.replay[:, :, None]
+    nodes, own = np.arange(N), 1 + layout.observer.start + np.arange(N)
+    replay = None if slopes is None else np.ascontiguousarray(slopes.replay.transpose(0, 2, 1))
     for first in range(0, T, BLOCK):
         forcing = _forcing(system, slopes, drivers[:, first : first + BLOCK])  # (steps, U, 4, q)
         for k in range(first, min(first + BLOCK, T)):
@@ -87,26 +89,25 @@ def run(
             e[k] = error
             x += K * error[:, None]
             if slopes is not None:
-                for j in range(N):
-                    x[:, j, 1 + layout.observer.start + j] += error[:, 0]
+                x[:, nodes, own] += error[:, :1]
             if k >= lag:
                 before = habit[k - lag]
                 X += R * before[:, None]
-                if slopes is not None:
-                    X[:, :, 1:] += slopes.replay.transpose(0, 2, 1) * before[:, None, :1]
+                if replay is not None:
+                    X[:, :, 1:] += replay * before[:, None, :1]
                 fresh = FRESH * (error - before)
                 habit[k] = before + (fresh if all_measured[k] else fresh * is_measured[:, k, None])
             else:
                 habit[k] = error
             free[k] = X[:, 0]
             if (s := slot[k]) >= 0:
-                observed[s], departure[s] = x, x - X
+                observed[s], departure[s] = x[..., 0], x - X
     usual = np.concatenate([np.zeros((min(lag, T), U)), habit[: max(T - lag, 0), :, 0]])
     return Runs(e, free, departure, observed, usual)
 
 
 def _initial(system: System, layout: Layout, measured: Floats, q: int) -> Floats:
-    """The state before the first row: air and masses at the mean of the first day, plus the fingerprint's offsets."""
+    """The state before the first row: air and masses at the level of the first readings, plus the fingerprint's offsets."""
     x = np.zeros((len(measured), N, q))
     x[..., 0] = system.start
     x[:, :3, 0] += first_level(measured)[:, None]

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .adaptation import Adapted, Prior, adapt
+from .adaptation import adapt
 from .layout import NUISANCES, Layout, hand_prior
 from .misfit import Recipe, Windows
+from .prior import Prior
 
 Floats = NDArray[np.float64]
 #: share of the covariance that is taken from its diagonal alone, and a floor under every standard deviation
@@ -61,20 +62,27 @@ def fit_population(
     recipe: Recipe,
     step_hours: float,
     *,
-    weight: float = 1.0,
+    start: Floats | None = None,
     follow: Callable[[float], None] | None = None,
 ) -> Population:
-    """Fingerprints of all units and the prior that they make, in two rounds."""
+    """Fingerprints of all units and the prior that they make, in two rounds, the first from `start` (U, P) if given."""
     first = adapt(
-        windows, first_prior(layout), layout, recipe, step_hours, most_steps=12, tolerance=0.05, follow=follow
+        windows,
+        first_prior(layout),
+        layout,
+        recipe,
+        step_hours,
+        start=start,
+        most_steps=12,
+        tolerance=0.05,
+        follow=follow,
     )
-    second: Adapted = adapt(
+    second = adapt(
         windows,
         prior_from(first.θ, layout),
         layout,
         recipe,
         step_hours,
-        weight=weight,
         start=first.θ,
         most_steps=12,
         tolerance=0.01,

@@ -98,3 +98,13 @@ class Records:
             name: np.concatenate([getattr(self, name), getattr(later, name)], axis=1) for name in _OVER_TIME
         }
         return replace(self, time=np.concatenate([self.time, later.time]), **over_time)
+
+
+def measured_since(known: Flags, starts: NDArray[np.int64], ahead: NDArray[np.int64], reach: int) -> Flags:
+    """Whether nothing was unknown from row start + 1 - `reach` up to each row ahead.
+
+    known : (U, T); starts : (S,); ahead : (S, H) rows -> (U, S, H)
+    """
+    unknown = np.concatenate([np.zeros((len(known), 1), dtype=np.int64), np.cumsum(~known, axis=1)], axis=1)
+    before = unknown[:, np.maximum(starts + 1 - reach, 0), None]
+    return np.asarray(unknown[:, ahead + 1] == before)

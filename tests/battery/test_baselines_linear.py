@@ -9,10 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from surrogates.battery.baselines import ARX, Terms
-from surrogates.battery.baselines.fitting import Prior, fit_one_step, fit_open_loop
+from surrogates.battery.baselines.fitting import fit_one_step, fit_open_loop
 from surrogates.battery.baselines.hierarchical import prior_of
 from surrogates.battery.baselines.linear import Prepared, days_before, residuals, rollout, sensitivities, stabilised
 from surrogates.battery.baselines.memory import PUSHES, best_weights, forecast_parts, pushes
+from surrogates.battery.prior import Prior
 from surrogates.battery.records import Records
 
 Floats = NDArray[np.float64]

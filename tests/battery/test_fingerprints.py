@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
-from surrogates.battery.adaptation import SLOWEST_MEMORY, Prior, adapt, memory, pick
+from surrogates.battery.adaptation import SLOWEST_MEMORY, adapt, memory, pick
 from surrogates.battery.calibration import Calibration, rehearse
 from surrogates.battery.drivers import ORIGIN, columns_of, power_columns
 from surrogates.battery.forecasting import forecast
@@ -16,10 +15,9 @@ from surrogates.battery.layout import Layout, hand_prior
 from surrogates.battery.misfit import Recipe, misfit_of, own_errors, value_of, windows_of
 from surrogates.battery.observer import forecasts, responses, run
 from surrogates.battery.population import first_prior, fit_population, prior_from
+from surrogates.battery.prior import Prior
 from surrogates.battery.records import Records
-from surrogates.battery.scan import rollout
 from surrogates.battery.system import slopes_of, system_of
-from surrogates.errors import DataError
 
 Floats = NDArray[np.float64]
 STEP = 0.25
@@ -89,7 +87,7 @@ def test_forecasts_of_all_starts_are_step_by_step_runs() -> None:
     answer = forecasts(runs, responses(system, None, 96), starts)
     for s, start in enumerate(starts):
         for u in range(2):
-            x = runs.observed[s, u, :, 0].copy()
+            x = runs.observed[s, u].copy()
             for h in range(96):
                 k = start + 1 + h
                 x = system.Φ[u] @ x + system.G[u] @ z[u, k] + system.replay[u] * runs.usual[k, u]
@@ -178,7 +176,7 @@ def test_a_population_makes_the_prior_that_helps_a_new_unit() -> None:
     truth = new.indoor[:, starts[:, None] + np.arange(1, 97)]
     errors = []
     for prior in (population.prior, first_prior(layout)):
-        fit = adapt(windows_of(day, recipe), prior, layout, recipe, STEP, weight=0.3)
+        fit = adapt(windows_of(day, recipe), prior.tempered(0.3), layout, recipe, STEP)
         errors.append(np.sqrt(((forecast(fit.θ, layout, new, starts, 96) - truth) ** 2).mean()))
     assert errors[0] < 0.7 * errors[1]
     calibration = rehearse(old, population.θ, layout, recipe, 0.3)
@@ -232,26 +230,76 @@ def test_records_know_their_clock() -> None:
     assert records.days == pytest.approx(3)
 
 
-def test_the_scan_and_its_adjoint_are_those_of_a_loop() -> None:
-    generator = torch.Generator().manual_seed(0)
-    Φ, x, f = (
-        torch.randn(size, generator=generator, dtype=torch.float64).mul(0.4).requires_grad_()
-        for size in ((3, 4, 4), (3, 4, 5), (7, 3, 4, 5))
-    )
+def test_a_fit_that_is_cut_short_or_finds_no_better_place_has_not_converged(monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout()
+    windows = windows_of(simulated(drawn(layout, 2, 20), layout, 300, 21, noise=0.05), RECIPE)
+    short = adapt(windows, first_prior(layout), layout, RECIPE, STEP, most_steps=1)
+    assert not short.is_converged.any()
+    assert adapt(windows, first_prior(layout), layout, RECIPE, STEP).is_converged.all()
+    # the damping of refused steps makes their promises as small as one likes; that is no convergence
+    monkeypatch.setattr("surrogates.battery.adaptation.SLOWEST_MEMORY", 0.0)
+    stuck = adapt(windows, first_prior(layout), layout, RECIPE, STEP)
+    assert not stuck.is_converged.any()
+    assert stuck.θ == pytest.approx(np.tile(first_prior(layout).mean, (2, 1)))
 
-    def loop(Φ: torch.Tensor, x: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
-        states = []
-        for forcing in f:
-            x = torch.einsum("uij,ujw->uiw", Φ, x) + forcing
-            states.append(x)
-        return torch.stack(states)
 
-    for one, other in zip(
-        *(torch.autograd.grad((way(Φ, x, f) ** 3).sum(), (Φ, x, f)) for way in (rollout, loop)), strict=True
-    ):
-        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
-    assert torch.autograd.gradcheck(rollout, (Φ, x, f))
-    with pytest.raises(DataError, match=r"transition \(3, 4, 4\).*\(U, n, n\)"):
-        rollout(Φ, x[:2], f)
-    with pytest.raises(DataError, match=r"dtypes torch\.float64, torch\.float32"):
-        rollout(Φ, x.float(), f)
+def test_a_converged_fit_is_a_minimum_of_the_negative_log_density() -> None:
+    layout = Layout()
+    records = simulated(drawn(layout, 1, 21), layout, 300, 22, noise=0.1)
+    prior, windows = first_prior(layout), windows_of(records, RECIPE)
+    fit = adapt(windows, prior, layout, RECIPE, STEP, tolerance=1e-8, most_steps=100)
+
+    def density(θ: Floats) -> float:
+        off = θ - prior.mean
+        return float(value_of(θ[None], layout, windows, RECIPE, STEP)[0] + 0.5 * off @ prior.precision @ off)
+
+    assert fit.is_converged.all()
+    assert density(fit.θ[0]) == pytest.approx(fit.value[0], rel=1e-12)
+    _, deviation = hand_prior(layout)
+    for p in range(layout.size):
+        for side in (-1, 1):
+            assert density(fit.θ[0] + side * 0.02 * deviation * np.eye(layout.size)[p]) > fit.value[0]
+
+
+def test_nothing_counts_that_follows_from_unknown_power() -> None:
+    records = weather(2, 400, 23)
+    records.is_known[1, 200:204] = False
+    windows = windows_of(records, RECIPE)
+    warm = round(RECIPE.warm_up / STEP)
+    assert (windows.step_weight[0, warm:] > 0).all()
+    assert (windows.step_weight[1, 200 : 203 + warm] == 0).all()
+    assert windows.step_weight[1, 204 + warm] > 0
+    assert windows.readings[0] - windows.readings[1] == pytest.approx(4 * STEP / RECIPE.hours_per_reading)
+    for s, start in enumerate(windows.starts):
+        reached = start + windows.ahead
+        touches = (reached >= 200) & (start + 1 - warm <= 203)
+        assert (windows.weight[1, s][touches] == 0).all()
+        assert (windows.weight[1, s][(reached < 200) | (start + 1 - warm > 203)] > 0)[
+            reached[(reached < 200) | (start + 1 - warm > 203)] < 400
+        ].all()
+
+
+def test_a_unit_without_forecasts_to_judge_has_no_error_and_a_usual_deviation() -> None:
+    layout, records = Layout(), weather(2, 200, 24)
+    records.indoor[1] = np.nan
+    own = own_errors(drawn(layout, 2, 25), layout, windows_of(records, RECIPE), STEP)
+    assert np.isfinite(own[0])
+    assert np.isnan(own[1])
+    one, two = np.array([1.0, 10.0]), np.ones((2, 96))
+    calibration = Calibration(one, two, np.ones(2), np.ones(2), np.ones(2))
+    assert calibration.deviation_of(np.array([2.0, 2.0]), np.array([3.0, np.nan]))[:, 0] == pytest.approx([3.0, 1.0])
+
+
+def test_a_rehearsal_sees_nothing_of_the_part_that_it_is_judged_on() -> None:
+    layout, recipe = Layout(), Recipe(stride=6.0, judged_every=4.0)
+    mean, deviation = hand_prior(layout)
+    θ = mean + 0.2 * deviation * np.random.default_rng(26).normal(size=(5, layout.size))
+    θ[:, layout.observer] = mean[layout.observer]
+    records = simulated(θ, layout, 12 * 96, 27, noise=0.05)
+    one = rehearse(records, θ, layout, recipe, 0.3)
+    last = round(0.6 * records.steps)
+    records.indoor[:, last + 1 :] += 1.0  # what is judged; what is learnt before stays
+    other = rehearse(records, θ, layout, recipe, 0.3)
+    assert np.array_equal(one.usual, other.usual)
+    assert np.array_equal(one.spread, other.spread)
+    assert not np.allclose(one.deviation, other.deviation)

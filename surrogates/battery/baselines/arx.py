@@ -8,10 +8,11 @@ from typing import Literal
 
 import numpy as np
 
+from surrogates.battery.prior import Prior
 from surrogates.battery.records import Floats, Records
 
 from .cold_starts import ColdStart, by_days, cold_starts
-from .fitting import Prior, fit_one_step
+from .fitting import fit_one_step
 from .linear import Prepared, stabilised
 from .memory import LinearForecaster, Tuned, rehearsed
 from .terms import Terms

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from surrogates.battery.records import Flags, Floats, Records
+from surrogates.battery.records import Flags, Floats, Records, measured_since
 from surrogates.errors import DataError
 
 from .interface import Integers, rows_ahead
@@ -65,13 +65,6 @@ def judged(records: Records, starts: Integers, reach: int = 0) -> Flags:
     """
     ahead = rows_ahead(starts, records.steps_per_day)
     return np.asarray(np.isfinite(records.indoor[:, ahead]) & measured_since(records.is_known, starts, ahead, reach))
-
-
-def measured_since(known: Flags, starts: Integers, ahead: Integers, reach: int) -> Flags:
-    """Whether nothing was unknown from `reach` rows before the start up to each row ahead.  (U, T) -> (U, S, H)"""
-    unknown = np.concatenate([np.zeros((len(known), 1), dtype=np.int64), np.cumsum(~known, axis=1)], axis=1)
-    before = unknown[:, np.maximum(starts + 1 - reach, 0), None]
-    return np.asarray(unknown[:, ahead + 1] == before)
 
 
 def folds(units: int, count: int) -> tuple[tuple[Integers, Integers], ...]:

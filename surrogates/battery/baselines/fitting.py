@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surrogates.battery.records import Floats
+from surrogates.battery.prior import Prior
+from surrogates.battery.records import Floats, measured_since
 
-from .cold_starts import measured_since
 from .interface import Integers, rows_ahead
 from .linear import Prepared, days_before, history, residuals, rollout, sensitivities
 
@@ -24,22 +24,6 @@ from .linear import Prepared, days_before, history, residuals, rollout, sensitiv
 STEP_ERROR, DAY_ERROR = 0.05, 0.5
 #: step lengths of Gauss-Newton that are tried in turn
 LENGTHS = (1.0, 0.4, 0.1)
-
-
-@dataclass(frozen=True, eq=False)
-class Prior:
-    """N(mean, precision⁻¹) of a unit's coefficients.
-
-    mean : (P,)
-    precision : (P, P)
-    """
-
-    mean: Floats
-    precision: Floats
-
-    def tempered(self, weight: float) -> Prior:
-        """The same with its precision times `weight`."""
-        return Prior(self.mean, weight * self.precision)
 
 
 def fit_one_step(data: Prepared, prior: Prior) -> Floats:

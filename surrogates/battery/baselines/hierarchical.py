@@ -13,10 +13,11 @@ from functools import partial
 
 import numpy as np
 
+from surrogates.battery.prior import Prior
 from surrogates.battery.records import Floats, Records
 
 from .cold_starts import ColdStart, by_days, cold_starts, folds
-from .fitting import Prior, fit_one_step, fit_open_loop, gram
+from .fitting import fit_one_step, fit_open_loop, gram
 from .linear import Prepared, stabilised
 from .memory import LinearForecaster, Tuned, rehearsed
 from .terms import Terms

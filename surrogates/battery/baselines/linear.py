@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from surrogates.battery.drivers import ORIGIN
 from surrogates.battery.records import Flags, Floats, Records
 
 from .interface import Integers, last_known, rows_ahead
-from .terms import ORIGIN, Terms
+from .terms import Terms
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,12 +18,13 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from surrogates.battery.drivers import ORIGIN
 from surrogates.battery.records import Flags, Floats, Records
 
 from .cold_starts import ColdStart, judged, mean_rmse
 from .interface import Integers, check_forecast, rows_ahead
 from .linear import Prepared, advance, days_before, residuals, rollout
-from .terms import ORIGIN, Terms
+from .terms import Terms
 
 #: earlier days of the same hour
 DAYS = 3

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from surrogates.battery.drivers import ORIGIN
 from surrogates.battery.records import Floats, Records
 from surrogates.errors import DataError
 from surrogates.random import streams
 
 from .interface import Integers, check_forecast, last_known
-from .terms import ORIGIN
 
 #: columns of `_Arrays.inputs`
 COLUMNS = 14

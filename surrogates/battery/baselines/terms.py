@@ -16,10 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from surrogates.battery.drivers import ORIGIN
 from surrogates.battery.records import Flags, Floats, Records
-
-#: temperatures are counted from here, which keeps the constant small [degC]
-ORIGIN = 25.0
 
 
 @dataclass(frozen=True)

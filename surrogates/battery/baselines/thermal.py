@@ -17,13 +17,14 @@ from typing import Literal
 import numpy as np
 import torch
 
+from surrogates.battery.drivers import ORIGIN
 from surrogates.battery.records import FACADES, Floats, Records
 
 from .cold_starts import ColdStart, by_days, cold_starts, judged, mean_rmse
 from .fitting import DAY_ERROR, Windows
 from .interface import Integers, check_forecast, rows_ahead
 from .linear import Prepared
-from .terms import ORIGIN, Terms
+from .terms import Terms
 
 #: rates [1/h], cooling [K/h], sun on air and mass [K/h per kW/m²] enter by their logarithms
 MEANS = (*np.log([0.35, 50.0]), *[np.log(3.0)] * len(FACADES), 4.0, 0.0, 0.0, *np.log([4.0, 0.12, 0.15]), 0.0)

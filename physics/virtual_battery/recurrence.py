@@ -17,7 +17,7 @@ from torch import Tensor
 from surrogates.errors import DataError
 
 
-def rollout(transition: Tensor, initial: Tensor, forcing: Tensor) -> Tensor:
+def linear_recurrence(transition: Tensor, initial: Tensor, forcing: Tensor) -> Tensor:
     """States of U linear rooms from W starts each over H steps.
 
     Parameters
@@ -28,7 +28,7 @@ def rollout(transition: Tensor, initial: Tensor, forcing: Tensor) -> Tensor:
 
     Returns
     -------
-    (H, U, n, W) states at the ends of the steps; differentiable by all three
+    (H, U, n, W) states at the ends of the steps; differentiable by all three, once and in reverse mode
 
     Raises
     ------
@@ -38,7 +38,7 @@ def rollout(transition: Tensor, initial: Tensor, forcing: Tensor) -> Tensor:
     Examples
     --------
     >>> room = torch.tensor([[[0.5]]])
-    >>> rollout(room, torch.ones(1, 1, 1), torch.zeros(3, 1, 1, 1)).flatten().tolist()
+    >>> linear_recurrence(room, torch.ones(1, 1, 1), torch.zeros(3, 1, 1, 1)).flatten().tolist()
     [0.5, 0.25, 0.125]
     """
     U, n, W = initial.shape if initial.ndim == 3 else (-1, -1, -1)
