@@ -9,24 +9,31 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from surrogates.battery import AdaptedUnits, FittedVirtualBattery, VirtualBatteryNet
     from surrogates.control import FittedControl, FittedFamily, OptimalControlNet
     from surrogates.gp import FittedHierarchicalGP, HierarchicalGP
     from surrogates.loading import load
     from surrogates.schema import Schema, as_dataset
 
 __all__ = [
+    "AdaptedUnits",
     "FittedControl",
     "FittedFamily",
     "FittedHierarchicalGP",
+    "FittedVirtualBattery",
     "HierarchicalGP",
     "OptimalControlNet",
     "Schema",
+    "VirtualBatteryNet",
     "as_dataset",
     "load",
 ]
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AdaptedUnits": "surrogates.battery",
+    "FittedVirtualBattery": "surrogates.battery",
+    "VirtualBatteryNet": "surrogates.battery",
     "FittedControl": "surrogates.control",
     "FittedFamily": "surrogates.control",
     "OptimalControlNet": "surrogates.control",

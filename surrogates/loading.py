@@ -14,7 +14,9 @@ from surrogates.errors import FileFormatError
 FAMILIES = MappingProxyType(
     {
         "hierarchical-gp": ("surrogates.gp", "FittedHierarchicalGP"),
+        "adapted-rooms": ("surrogates.battery", "AdaptedUnits"),
         "control-family": ("surrogates.control", "FittedFamily"),
+        "virtual-battery": ("surrogates.battery", "FittedVirtualBattery"),
     }
 )
 

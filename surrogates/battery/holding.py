@@ -33,7 +33,7 @@ def hold(
     layout: Layout,
     state: Floats,
     drivers: Floats,
-    replayed: Floats,
+    pushed: Floats,
     set_point: Floats,
     limit: Floats,
 ) -> Held:
@@ -45,7 +45,7 @@ def hold(
     state : (B, 4) at the start
     drivers : (B, H, m); of their power columns only the ratios matter, which tell how the weather changes the cooling:
         they must have been made with a load of one
-    replayed : (B, H) yesterday's innovations, which recur by ρ K
+    pushed : (B, H, 4) what else moves the state: innovations that recur
     set_point : (B, H) above ORIGIN; NaN leaves the unit off
     limit : (B, H) largest load
     """
@@ -53,7 +53,7 @@ def hold(
     power = power_column(layout)
     passive = drivers.copy()
     passive[:, :, power] = 0
-    forcing = passive @ system.G.transpose(0, 2, 1) + replayed[:, :, None] * system.replay[:, None, :]  # (B, H, 4)
+    forcing = passive @ system.G.transpose(0, 2, 1) + pushed  # (B, H, 4)
     gains = system.G[:, :, power]  # (B, 4, 4): p, p τ, p ω, p (load)
     by_weather = np.einsum("bjc,bhc->bhj", gains[:, :, :3], drivers[:, :, power][:, :, :3])  # (B, H, 4)
     by_load = gains[:, :, 3]  # (B, 4)

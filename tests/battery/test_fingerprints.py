@@ -205,7 +205,7 @@ def test_a_thermostat_holds_its_set_point_and_its_power_does_what_it_says() -> N
     z = columns_of(records)
     set_point, limit = np.full((3, 96), -1.0), np.full((3, 96), 1.5)
     state = np.zeros((3, 4))
-    held = hold(system, layout, state, z, np.zeros((3, 96)), set_point, limit)
+    held = hold(system, layout, state, z, np.zeros((3, 96, 4)), set_point, limit)
     inside = (held.load > 1e-9) & (held.load < 1.5 - 1e-9)
     assert inside.mean() > 0.3
     assert held.state[..., 0][inside] == pytest.approx(-1.0, abs=1e-9)
@@ -215,7 +215,7 @@ def test_a_thermostat_holds_its_set_point_and_its_power_does_what_it_says() -> N
     for k in range(96):
         again = np.einsum("uij,uj->ui", system.Φ, again) + np.einsum("ujm,um->uj", system.G, z[:, k])
         assert again == pytest.approx(held.state[:, k], abs=1e-9)
-    off = hold(system, layout, state, z, np.zeros((3, 96)), np.full((3, 96), np.nan), limit)
+    off = hold(system, layout, state, z, np.zeros((3, 96, 4)), np.full((3, 96), np.nan), limit)
     assert (off.load == 0).all()
 
 

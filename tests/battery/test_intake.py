@@ -197,10 +197,9 @@ def test_a_new_unit_needs_neither_temperature_nor_power() -> None:
     assert np.isnan(got.indoor).all()
     np.testing.assert_array_equal(got.power, rooms["power"].values)
     got = read(rooms.drop_vars(["indoor_temperature", "power"]), need_indoor=False)
-    assert (got.power == 0).all()
-    assert got.is_known.all()
+    assert np.isnan(got.power).all()
+    assert got.is_known.all()  # of the weather
     np.testing.assert_array_equal(got.outdoor[0], rooms["outdoor_temperature"].values)
-    assert any("no power" in note for note in got.notes)
     with pytest.raises(DataError, match="no variable 'indoor_temperature'"):
         read(rooms.drop_vars("indoor_temperature"))
 

@@ -24,6 +24,7 @@ from .stamps import HOUR
 from .sun import check_night, on_facades, places
 
 Floats = NDArray[np.float64]
+Data = xr.Dataset | pd.DataFrame | str | Path | Records
 Flags = NDArray[np.bool_]
 #: longest gaps that are bridged [h]
 POWER_GAP, WEATHER_GAP = 1.0, 3.0
@@ -33,7 +34,7 @@ USUAL_HUMIDITY = 10.0
 FEWEST_HOURS, FEW_HOURS = 12.0, 48.0
 
 
-def read(data: xr.Dataset | pd.DataFrame | str | Path, *, step: str | None = None, need_indoor: bool = True) -> Records:
+def read(data: Data, *, step: str | None = None, need_indoor: bool = True) -> Records:
     """Data of air-conditioned rooms, checked and brought to one regular time axis.
 
     Parameters
@@ -52,11 +53,12 @@ def read(data: xr.Dataset | pd.DataFrame | str | Path, *, step: str | None = Non
         zone: they are then converted to standard time by ``utc_offset``, or by the zone's winter time.
 
         Units are read from ``attrs["units"]`` (DataFrame: ``attrs["units"] = {column: units}`` or columns such as
-        ``power [W]``).
+        ``power [W]``). `Records` have been read before and stay as they are.
     step : of the answer, from 5 to 60 min, such as "15min". None: the data's own, if it is from 5 to 60 min and divides a
         day; otherwise 15 min.
-    need_indoor : False for units whose indoor temperature isn't known yet (weather forecasts, plans): neither it nor
-        ``power`` is required, and nothing is asked of the amount of data
+    need_indoor : False for rows that lie ahead (weather forecasts, plans): neither the indoor temperature nor ``power`` is
+        required, nothing is asked of the amount of data, ``power`` stays NaN where it isn't known, and `is_known` tells
+        of the weather alone
 
     Returns
     -------
@@ -81,6 +83,9 @@ def read(data: xr.Dataset | pd.DataFrame | str | Path, *, step: str | None = Non
       hour of the last day that has it stands in (or of the next one, or the unit's mean). Indoor temperatures stay NaN.
     * Without a humidity ratio, 10 g/kg; without a rated power, the 99.5 % quantile of the unit's own power.
     """
+    if isinstance(data, Records):
+        _check_step(data, step)
+        return data
     notes: list[str] = []
     source = open_source(data, need_indoor=need_indoor)
     notes += source.notes
@@ -89,8 +94,7 @@ def read(data: xr.Dataset | pd.DataFrame | str | Path, *, step: str | None = Non
     refuse_empty(source.unit, cleaned.values, need_indoor=need_indoor)
     if need_indoor:
         refuse_still(source.unit, cleaned.values)
-    has_power = "power" in cleaned.values and all(np.isfinite(row).any() for row in cleaned.values["power"])
-    clock = "power" if has_power else "outdoor_temperature"
+    clock = "power" if need_indoor else "outdoor_temperature"
     every = in_order(source, cleaned.values, notes)
     own = np.array([own_step(rows, clock) for rows in every])
     if cleaned.is_energy:
@@ -101,6 +105,14 @@ def read(data: xr.Dataset | pd.DataFrame | str | Path, *, step: str | None = Non
         _check_enough(records, notes)
         notes += check_alignment(records)
     return Records(**{**vars(records), "notes": tuple(notes)})
+
+
+def _check_step(records: Records, step: str | None) -> None:
+    """Refuse records of another step than the one that is wanted."""
+    if step is not None and pd.Timedelta(step) != pd.Timedelta(hours=records.step_hours):
+        raise DataError(
+            f"the records have steps of {records.step_hours * 60:g} min, wanted {step}; read the data with step={step!r}"
+        )
 
 
 def _to_power(every: list[Rows], unit: tuple[str, ...]) -> None:
@@ -130,9 +142,6 @@ def _assemble(
     }
     power = values.get("power", np.full(shape, np.nan))
     rated = _rated(unit, rated, power, source, notes)
-    if not need_indoor and not np.isfinite(power).any():
-        notes.append("there is no power: zeros stand in")
-        power = np.zeros(shape)
     if "humidity_ratio" not in values:
         notes.append(f"no humidity_ratio: {USUAL_HUMIDITY:g} g/kg everywhere")
     humidity = _humidity(values.get("humidity_ratio"), shape, unit, notes)
@@ -142,6 +151,9 @@ def _assemble(
     known = np.ones(shape, dtype=np.bool_)
     for name, rows in inputs.items():
         bridged = bridge(rows, int((POWER_GAP if name == "power" else WEATHER_GAP) / step_hours + 1e-9))
+        if name == "power" and not need_indoor:
+            inputs[name] = bridged
+            continue
         known &= np.isfinite(bridged)
         inputs[name] = stand_in(bridged, round(24 / step_hours))
     _note_unknown(unit, known, notes)

@@ -1,0 +1,283 @@
+"""The public configuration, and what a population teaches."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from surrogates.errors import DataError, FitWarning
+from surrogates.persistence import Archive, write
+from surrogates.physics.virtual_battery import Fleet
+from surrogates.progress import Progress, progress_bar
+
+from .adaptation import adapt
+from .calibration import Calibration, rehearse
+from .continuing import remembered
+from .fingerprints import Fingerprints, most_load_of
+from .intake import Data, read
+from .misfit import Recipe, own_errors, windows_of
+from .population import fit_population
+from .prior import Prior
+from .records import Floats, Records
+from .report import BatteryReport
+from .settings import Settings, check_comfort
+from .units import AdaptedUnits, SetPoint, Stamp
+
+#: the least population that says something of the next unit
+FEWEST_UNITS, FEWEST_DAYS = 4, 10.0
+#: days after which a unit's own largest load is believed to be the most it can draw
+SEEN_ENOUGH = 14.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class VirtualBatteryNet:
+    """Air-conditioned rooms as virtual batteries: one physical network, a private fingerprint for each unit.
+
+    A room is three passive thermal stores (air, inner mass, deep mass) and a disturbance in innovation form,
+
+        dT_a/dt = ko (T_o - T_a) + km (M - T_a) + Σ g_j G_j + q(calendar) - b η(T_o, w, p) p + d
+        dM/dt   = kr (T_a - M) + kmo (T_o - M) + k2 (M2 - M) + Σ h_j G_j,      dM2/dt = kr2 (M - M2),      dd/dt = -kd d
+
+    stepped exactly, observed while readings come, and replaying the innovations that are usual at the hour. Some forty
+    numbers a unit are found by Gauss-Newton on 24-h open-loop forecasts, under a prior that the population gives (empirical
+    Bayes); so a new unit needs a day or two. More power never warms a room, whatever the numbers. Forecast intervals come
+    from rehearsals: each unit of the population is met as if it were new.
+
+    After the abstract of VB-NET (arXiv 2603.07601); equations and network are ours.
+
+    Parameters
+    ----------
+    comfort : lowest and highest comfortable temperature [degC], between which the state of charge runs from 1 to 0
+    prior_weight : of the population's prior for new units; below 1, since tens of units are too sure of themselves
+    recipe : how a record is weighed
+
+    Examples
+    --------
+    >>> from surrogates.datasets import air_conditioned_rooms
+    >>> rooms = air_conditioned_rooms()
+    >>> some = rooms.population.isel(unit=slice(0, 4), time=slice(0, 960))  # four rooms, ten days
+    >>> net = VirtualBatteryNet().fit(some)
+    >>> unit = net.adapt(rooms.newcomers.isel(unit=0, time=slice(0, 240)))  # a new room, two days and a half
+    >>> tomorrow = rooms.newcomers.isel(unit=0, time=slice(240, 336)).drop_vars("indoor_temperature")
+    >>> forecast = unit.predict(tomorrow)
+    >>> forecast["temperature"].sizes["time"], forecast["temperature"].attrs["units"]
+    (96, 'degC')
+    >>> battery = unit.battery(tomorrow)
+    >>> battery.capacity.attrs["units"], bool(battery.capacity > 0)
+    ('kWh', True)
+    """
+
+    comfort: tuple[float, float] = (22.5, 27.5)
+    prior_weight: float = 0.3
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def __post_init__(self) -> None:
+        check_comfort(self.comfort)
+        if not self.prior_weight > 0:
+            raise DataError(f"prior_weight is {self.prior_weight}; it must be > 0")
+
+    def fit(self, data: Data, *, seed: int = 0, progress: Progress = None) -> FittedVirtualBattery:
+        """Learn from a population of units with much data.
+
+        Parameters
+        ----------
+        data : readings of several units over one period: a Dataset over (unit, time), a DataFrame with columns ``unit``
+            and ``time``, or the path of such a CSV file. Variables, units and what is done about gaps: see
+            `surrogates.battery.read`.
+        seed : of all that is drawn
+        progress : None, True for a bar, or a function of (steps done, mean negative log density)
+
+        Raises
+        ------
+        DataError
+            If there are fewer than 4 units or less than 10 days, or data can't be used as given.
+        UnitsError
+            If units are wrong or missing where numbers look like others.
+
+        Warns
+        -----
+        FitWarning
+            If units' fits didn't converge.
+        """
+        began = time.perf_counter()
+        records = read(data)
+        _check_population(records)
+        settings = Settings(records.step_hours, self.comfort, self.recipe)
+        layout, recipe = settings.layout, settings.recipe
+        features = settings.features_of(records)
+        windows = windows_of(records, recipe, features)
+        with progress_bar(progress, "population") as step:
+            population = fit_population(windows, layout, recipe, records.step_hours, follow=step)
+        calibration = rehearse(records, population.θ, layout, recipe, self.prior_weight, features)
+        prior = population.prior.tempered(self.prior_weight)
+        units = _adapted(records, settings, prior, calibration, has_unit_dim=True, start=population.θ)
+        figures = {
+            "units": records.units,
+            "days": float(records.days.mean()),
+            "evaluations": population.steps,
+            "own forecasts over 24 h, RMSE [K]": float(np.nanmean(units.prints.own_error)),
+            "std after 1 h, 2.5 days of data [K]": _std(calibration, 2.5, 1 / records.step_hours),
+            "std after 24 h, 2.5 days of data [K]": _std(calibration, 2.5, 24 / records.step_hours),
+            "std after 24 h, 60 days of data [K]": _std(calibration, 60.0, 24 / records.step_hours),
+        }
+        report = _report("VirtualBatteryNet, population", records, population.is_converged, began, figures)
+        return FittedVirtualBattery(settings, prior, calibration, units, report)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedVirtualBattery:
+    """What a population taught; made by `VirtualBatteryNet.fit`.
+
+    settings : what the model was told; prior : over a new unit's numbers, tempered
+    calibration : errors of rehearsed cold starts; population : its units; report : how the fit went
+    """
+
+    settings: Settings
+    prior: Prior
+    calibration: Calibration
+    population: AdaptedUnits
+    report: BatteryReport
+
+    def adapt(self, data: Data) -> AdaptedUnits:
+        """Meet new units: find their numbers from what readings there are, a day or more.
+
+        Parameters
+        ----------
+        data : readings of one or more units, as `VirtualBatteryNet.fit` takes them; no dim ``unit`` is needed for one
+
+        Raises
+        ------
+        DataError, UnitsError
+            As `fit`; 12 h of usable readings are the least.
+        """
+        settings = self.settings
+        records = read(data, step=settings.step)
+        return _adapted(
+            records,
+            settings,
+            self.prior,
+            self.calibration,
+            has_unit_dim=_has_unit_dim(data),
+            usual_most_load=float(np.median(self.population.prints.most_load)),
+        )
+
+    def predict(self, data: Data, *, start: Stamp | None = None) -> xr.Dataset:
+        """Forecast of the population's units; see `AdaptedUnits.predict`."""
+        return self.population.predict(data, start=start)
+
+    def aggregate(
+        self,
+        data: Data,
+        set_point: SetPoint | None = None,
+        *,
+        start: Stamp | None = None,
+        draws: int = 64,
+        seed: int = 0,
+    ) -> Fleet:
+        """The population's units as one resource; see `AdaptedUnits.aggregate`."""
+        return self.population.aggregate(data, set_point, start=start, draws=draws, seed=seed)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to one file; `surrogates.load` reads it."""
+        from .storage import fitted_archive
+
+        write(path, "virtual-battery", *fitted_archive(self))
+
+    @classmethod
+    def from_archive(cls, archive: Archive) -> Self:
+        """The inverse of `save`, for `surrogates.load`."""
+        from .storage import fitted_of
+
+        return cls(**fitted_of(archive))
+
+
+def _adapted(
+    records: Records,
+    settings: Settings,
+    prior: Prior,
+    calibration: Calibration,
+    *,
+    has_unit_dim: bool,
+    start: Floats | None = None,
+    usual_most_load: float = 0.0,
+) -> AdaptedUnits:
+    """Fingerprints of units under the prior; those seen for a short time can draw at least what others can."""
+    began = time.perf_counter()
+    layout, recipe, step_hours = settings.layout, settings.recipe, settings.step_hours
+    windows = windows_of(records, recipe, settings.features_of(records))
+    fit = adapt(windows, prior, layout, recipe, step_hours, start=start)
+    own, days = own_errors(fit.θ, layout, windows, step_hours), records.days
+    most = most_load_of(records)
+    prints = Fingerprints(
+        fit.θ,
+        fit.precision,
+        calibration.spread_of(days),
+        calibration.deviation_of(days, own),
+        days,
+        own,
+        np.where(days < SEEN_ENOUGH, np.fmax(most, usual_most_load), most),
+        fit.is_converged,
+    )
+    figures = {"units": float(records.units), "days": float(days.mean()), "evaluations": float(fit.steps)}
+    if np.isfinite(own).any():
+        figures["own forecasts over 24 h, RMSE [K]"] = float(np.nanmean(own))
+    report = _report("VirtualBatteryNet, adapted units", records, fit.is_converged, began, figures)
+    return AdaptedUnits(settings, prints, remembered(records), report, has_unit_dim)
+
+
+def _check_population(records: Records) -> None:
+    if records.units < FEWEST_UNITS:
+        raise DataError(
+            f"the population has {records.units} units; {FEWEST_UNITS} or more are needed to tell how units differ; give "
+            f"more, or adapt() single units to a net that was fitted on others, such as "
+            f"surrogates.datasets.air_conditioned_rooms().population"
+        )
+    short = records.days < FEWEST_DAYS
+    if short.any():
+        u = int(np.argmin(records.days))
+        raise DataError(
+            f"{int(short.sum())} of {records.units} units of the population have less than {FEWEST_DAYS:g} days of readings "
+            f"(unit {records.unit[u]!r}: {records.days[u]:.3g}); give longer records, or leave these out and adapt() them"
+        )
+
+
+def _report(
+    model: str, records: Records, converged: NDArray[np.bool_], began: float, figures: Mapping[str, float]
+) -> BatteryReport:
+    lost = [label for label, fine in zip(records.unit, converged, strict=True) if not fine]
+    told: tuple[str, ...] = ()
+    if lost:
+        message = (
+            f"the fits of {len(lost)} of {records.units} units didn't converge ({', '.join(lost[:5])}"
+            f"{' ...' if len(lost) > 5 else ''}); compare their own_error with the others'"
+        )
+        told = (message,)
+        warnings.warn(message, FitWarning, stacklevel=4)
+    outcome = "all fits converged" if not lost else f"{records.units - len(lost)} of {records.units} fits converged"
+    return BatteryReport(model, outcome, not lost, time.perf_counter() - began, figures, records.notes, told)
+
+
+def _std(calibration: Calibration, days: float, steps: float) -> float:
+    """Standard deviation of a forecast of a usual unit [K]."""
+    every = calibration.deviation_of(np.array([days]), np.array([np.nan]))
+    return float(every[0, round(steps) - 1])
+
+
+def _has_unit_dim(data: Data) -> bool:
+    """Whether units came along a dim or a column of their own."""
+    if isinstance(data, Records):
+        return True
+    if isinstance(data, xr.Dataset):
+        return "unit" in data.dims
+    if isinstance(data, pd.DataFrame):
+        return "unit" in data.columns or "unit" in data.index.names
+    return "unit" in pd.read_csv(data, nrows=0, sep=None, engine="python").columns

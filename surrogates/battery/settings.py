@@ -1,0 +1,37 @@
+"""What all units of one fit share: layout, recipe, time step, comfort band, encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from surrogates.errors import DataError
+
+from .layout import Layout
+from .misfit import Recipe
+from .records import Floats, Records
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """step_hours : length of a step [h]; comfort : lowest and highest temperature of the band [degC]; the rest as named."""
+
+    step_hours: float
+    comfort: tuple[float, float]
+    recipe: Recipe = field(default_factory=Recipe)
+    layout: Layout = field(default_factory=Layout)
+
+    def features_of(self, records: Records) -> Floats | None:
+        """(U, T, f) learnt features of weather and calendar; None where there is no encoder."""
+        return None
+
+    @property
+    def step(self) -> str:
+        """The step as `intake.read` takes it."""
+        return f"{round(self.step_hours * 60)}min"
+
+
+def check_comfort(comfort: tuple[float, float]) -> None:
+    """Refuse a band that is none."""
+    low, high = comfort
+    if not (-50 < low < high < 60):
+        raise DataError(f"comfort is {comfort}; it must be (lowest, highest) in degC, such as (22.5, 27.5)")
