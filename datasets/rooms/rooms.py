@@ -9,6 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from surrogates.errors import DataError
+
 from .climates import Climate, climate_named
 from .energyplus import Site
 from .room import DESCRIPTIONS, FACADES, Room
@@ -57,6 +59,28 @@ class Rooms:
     def test_start(self) -> np.datetime64:
         """The beginning of the test period; rows with later stamps belong to it."""
         return np.datetime64(self.population.attrs["test_start"], "ns")
+
+    def twin(self, name: str) -> xr.Dataset:
+        """All units of a twin as `population` has them, with weather: from 2 September on.
+
+        name : of the twin, such as "steady" or "shed"; has is_event over time besides
+
+        Raises
+        ------
+        DataError
+            If there is no such twin. Units for which it wasn't run are left out.
+        """
+        known = self.twins["twin"].values.tolist()
+        if name not in known:
+            raise DataError(f"there is no twin {name!r}; there are {', '.join(known)}")
+        own = self.twins.sel(twin=name, drop=True).drop_vars("description", errors="ignore")
+        own = own.isel(unit=own["has_run"].values.nonzero()[0]).drop_vars("has_run")
+        weather = [
+            part.drop_vars([*own.data_vars], errors="ignore").sel(time=own["time"])
+            for part in (self.population, self.newcomers)
+        ]
+        every = xr.concat(weather, dim="unit").sel(unit=own["unit"])
+        return every.assign(own.data_vars)
 
 
 def time_axis(steps: int = STEPS, *, first: str = f"{YEAR}-06-01") -> xr.Variable:

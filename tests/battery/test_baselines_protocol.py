@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-import battery_protocol as protocol
 
+from surrogates.battery import protocol
 from surrogates.battery.records import Records
 from surrogates.errors import DataError
 

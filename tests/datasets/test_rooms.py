@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from surrogates.datasets import Rooms, air_conditioned_rooms
 from surrogates.datasets.rooms.climates import CLIMATES, TAMPA
 from surrogates.datasets.rooms.room import DESCRIPTIONS, RANGES, Room, draw_room
+from surrogates.errors import DataError
 
 Floats = NDArray[np.float64]
 WEATHER = ("outdoor_temperature", "direct_normal_irradiance", "diffuse_horizontal_irradiance", "humidity_ratio")
@@ -326,3 +327,18 @@ def test_draws_are_log_uniform_where_said() -> None:
         share = np.log(values / low) / math.log(high / low) if is_log else (values - low) / (high - low)
         assert abs(share.mean() - 0.5) < 4 / math.sqrt(12 * 2000)
         assert abs(np.mean(share < 0.25) - 0.25) < 4 * math.sqrt(0.1875 / 2000) + 0.02 * name.startswith("occupied")
+
+
+def test_a_twin_comes_as_the_units_do_with_their_weather(rooms: Rooms) -> None:
+    shed = rooms.twin("shed")
+    assert dict(shed.sizes) == {"unit": 100, "time": 2784}
+    assert shed["is_event"].dims == ("time",)
+    one = shed.sel(unit="newcomer 07")
+    np.testing.assert_array_equal(one["power"], rooms.twins["power"].sel(twin="shed", unit="newcomer 07"))
+    base = rooms.newcomers.sel(unit="newcomer 07", time=shed["time"])
+    np.testing.assert_array_equal(one["outdoor_temperature"], base["outdoor_temperature"])
+    assert one["latitude"].item() == base["latitude"].item()
+    assert rooms.twin("precool").sizes["unit"] == 52  # run for newcomers alone
+    assert shed["power"].attrs["units"] == "kW"
+    with pytest.raises(DataError, match="no twin 'hot'; there are precool, steady"):
+        rooms.twin("hot")

@@ -1,7 +1,7 @@
 """How forecasters of room temperature are judged: cold starts of new units, 24 h open loop, and counterfactual twins.
 
 Population units give the first 70 % of the time and nothing of the test period, the last 20 %, in which newcomers are
-judged; these give 2, 6, 20 or 70 % of the time to train on, in windows that end at several times.
+judged; these give 1, 2, 6, 20 or 70 % of the time to train on, in windows that end at several times.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from surrogates.battery.baselines import Forecaster
-from surrogates.battery.records import Floats, Records
 from surrogates.errors import DataError
+
+from .baselines import Forecaster
+from .records import Floats, Records
 
 Integers = NDArray[np.int64]
 #: shares of the time that a newcomer trains on, and the shares at which these windows end
-ENDS = {0.02: (0.70, 0.55, 0.40), 0.06: (0.70, 0.55, 0.40), 0.20: (0.70, 0.50), 0.70: (0.70,)}
+ENDS = {0.01: (0.70, 0.55, 0.40), 0.02: (0.70, 0.55, 0.40), 0.06: (0.70, 0.55, 0.40), 0.20: (0.70, 0.50), 0.70: (0.70,)}
 POPULATION_SHARE, TEST_SHARE = 0.7, 0.2
 #: steps between starts; odd, so that all hours of the day occur
 STRIDE = 37
