@@ -69,3 +69,13 @@ def test_optimal_control_families_pay_after_few_queries(control: tuple[str, Path
     table = pd.read_csv(control[1] / "optimal_control_family.csv", index_col="cases")
     assert table["error of u, median"].is_monotonic_decreasing
     assert table["polished, largest"].max() < 1e-8
+
+
+@pytest.mark.slow
+def test_virtual_battery_meets_newcomers_and_keeps_its_promises(tmp_path: Path) -> None:
+    printed, output = run("virtual_battery.py", tmp_path, "--quick")
+    table = pd.read_csv(output / "virtual_battery.csv", index_col=0, header=[0, 1])
+    assert (table.loc["VirtualBatteryNet", "K"] < table.loc["ARX(8), own data", "K"]).all()
+    assert "the fleet's promises at midnight" in printed
+    assert (output / "virtual_battery.png").stat().st_size > 50_000
+    assert load(output / "virtual_battery.surrogate").report.is_success

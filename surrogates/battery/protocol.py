@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from numpy.typing import NDArray
 
 from surrogates.errors import DataError
@@ -157,3 +158,56 @@ def response_share(
     error = np.sqrt(np.where(fine, (predicted - truth) ** 2, 0.0).sum(axis=(1, 2)) / n)
     total = np.where(fine, truth, 0.0).sum(axis=(1, 2))
     return Response(error, np.where(fine, predicted, 0.0).sum(axis=(1, 2)) / np.where(total == 0, np.nan, total))
+
+
+class Promises(Protocol):
+    """What promises energy, as `AdaptedUnits` does."""
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Labels."""
+        ...
+
+    def promise(
+        self, data: xr.Dataset, set_point: xr.DataArray, *, instead_of: xr.DataArray, start: np.datetime64
+    ) -> xr.Dataset:
+        """Energy of an event; see `AdaptedUnits.promise`."""
+        ...
+
+
+def deliveries(units: Promises, usual: xr.Dataset, event: xr.Dataset, *, past_days: int = 8) -> xr.Dataset:
+    """What units promised at midnight before each demand-response day, and what they then delivered.
+
+    Parameters
+    ----------
+    units : adapted, or a population's
+    usual, event : twins, runs of the same units (and perhaps of others) under the usual set-points and under those of the
+        events, with weather; `event` has is_event over time. Set-points are those of the first unit
+    past_days : readings of the usual run that come before each midnight, if there are so many
+
+    Returns
+    -------
+    xr.Dataset
+        promised [kWh], with `_lower` and `_upper` (90 % interval), and delivered, over (event, unit), and fleet_promised
+        (with both) and fleet_delivered over event, whose coordinate is the day
+    """
+    usual, event = (run.sel(unit=list(units.units)) for run in (usual, event))
+    step = usual["time"][1] - usual["time"][0]
+    days = np.unique((event["time"] - step)[event["is_event"]].to_numpy().astype("datetime64[D]"))
+    found = []
+    for day in days:
+        midnight = day.astype("datetime64[ns]")
+        first = midnight - np.timedelta64(past_days, "D")
+        if first < (usual["time"][0] - step).to_numpy():
+            first = (usual["time"][0] - step).to_numpy()
+        around = usual.sel(time=slice(first + step.to_numpy(), midnight + np.timedelta64(1, "D")))
+        wanted, normal = (run["set_point"].isel(unit=0, drop=True) for run in (event, usual))
+        told = units.promise(around, wanted, instead_of=normal, start=midnight)
+        rows = (usual["time"] > midnight) & (usual["time"] <= midnight + np.timedelta64(1, "D")) & event["is_event"]
+        hours = float(step / np.timedelta64(1, "h"))
+        delivered = (usual["power"] - event["power"]).where(rows, 0.0).sum("time") * hours
+        ends = ("", "_lower", "_upper")
+        values = {f"{head}promised{end}": told[f"{head}energy{end}"] for head in ("", "fleet_") for end in ends}
+        values |= {"delivered": delivered, "fleet_delivered": delivered.sum("unit")}
+        found.append(xr.Dataset(values))
+    return xr.concat(found, dim=pd.Index(days.astype("datetime64[ns]"), name="event"))
