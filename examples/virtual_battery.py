@@ -77,34 +77,30 @@ def scores(errors: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns=lambda x: f"{x:.0%}" if isinstance(x, float) else x)
 
 
-def recovered(units: AdaptedUnits, rooms: Rooms) -> pd.DataFrame:
-    """What can be known of rooms, fitted and true: electric power per kelvin, per sun, and energy per kelvin.
+def recovered(units: AdaptedUnits, records: Records, rooms: Rooms) -> pd.DataFrame:
+    """What can be known of rooms, fitted and true, in electric power and energy.
 
     Capacities and efficiencies by themselves can't be told from temperature and power; their ratios can.
     """
     found, truth = units.parameters, rooms.parameters.sel(unit=list(units.units))
-    rated = xr.DataArray(units.memory.rated_power, dims="unit", coords={"unit": list(units.units)})
-    rate = {name: found["rate_of_exchange"].sel(rate=name, drop=True) for name in found["rate"].values}
-    per_power = found["cooling"] / rated  # K/h per kW
+    facades = list(truth["facade"].values)
+    rate = {name: found["rate_of_exchange"].sel(rate=name, drop=True).to_numpy() for name in found["rate"].values}
+    per_power = found["cooling"].to_numpy() / units.memory.rated_power  # K/h per kW
     into_air = rate["air to mass"] / (rate["mass to air"] + rate["mass to outdoor"])  # what heat in the mass is worth
-    loss = (rate["air to outdoor"] + into_air * rate["mass to outdoor"]) / per_power
-    sun = (
-        (found["sun_on_air"] + into_air * found["sun_on_mass"])
-        .sel(facade=["south", "east", "north", "west"])
-        .sum("facade")
-    )
-    capacity = (1 + rate["air to mass"] / rate["mass to air"]) / per_power
-    return pd.DataFrame(
-        {
-            "loss [kW/K]": loss.to_numpy(),
-            "true loss": (truth["heat_loss_coefficient"] / 1000 / truth["cop"]).to_numpy(),
-            "sun [kW per kW/m²]": (sun / per_power).to_numpy(),
-            "true sun": (truth["solar_aperture"].sum("facade") / truth["cop"]).to_numpy(),
-            "capacity [kWh/K]": capacity.to_numpy(),
-            "true capacity": (truth["thermal_capacity_inside"] / truth["cop"]).to_numpy(),
-        },
-        index=list(units.units),
-    )
+    loss = rate["air to outdoor"] + into_air * rate["mass to outdoor"]
+    gains = found["sun_on_air"].to_numpy() + into_air[:, None] * found["sun_on_mass"].to_numpy()  # (unit, 5 surfaces)
+    mean_sun = records.irradiance.mean(axis=1) / 1000  # kW/m², the same surfaces, the horizontal one first
+    true_sun = (truth["solar_aperture"].sel(facade=facades).to_numpy() * mean_sun[:, 1:]).sum(axis=1)
+    cop = truth["cop"].to_numpy()
+    columns = {
+        "loss [kW/K]": loss / per_power,
+        "true loss": truth["heat_loss_coefficient"].to_numpy() / 1000 / cop,
+        "sun, mean [kW]": (gains * mean_sun).sum(axis=1) / per_power,
+        "true sun": true_sun / cop,
+        "capacity [kWh/K]": (1 + rate["air to mass"] / rate["mass to air"]) / per_power,
+        "true capacity": truth["thermal_capacity_inside"].to_numpy() / cop,
+    }
+    return pd.DataFrame(columns, index=list(units.units))
 
 
 def draw(
@@ -113,15 +109,15 @@ def draw(
     """Cold starts, one forecast, the demand-response days, and numbers against the truth."""
     figure, axes = plt.subplots(2, 2, figsize=(13, 9), layout="constrained")
     means = errors.pivot_table(index="share", columns="method", values="K", sort=False)
+    ax = axes[0, 0]
     for name in means:
-        axes[0, 0].plot(
-            100 * means.index, means[name], "o-", label=name, color=COLOURS.get(name), lw=2.5 if name == OURS else 1.2
-        )
-    axes[0, 0].set(
-        xscale="log", yscale="log", xlabel="history of the new unit [% of four months]", ylabel="24-h error [K]"
-    )
-    axes[0, 0].set(title="cold start of new units", xticks=[1, 2, 6, 20, 70], xticklabels=["1", "2", "6", "20", "70"])
-    axes[0, 0].legend()
+        width = 2.5 if name == OURS else 1.2
+        ax.plot(100 * means.index, means[name], "o-", label=name, color=COLOURS.get(str(name)), lw=width)
+    ax.set(xscale="log", yscale="log", ylim=(None, 9), xlabel="history of the new unit [% of four months]")
+    ax.set(title="cold start of new units", xticks=[1, 2, 6, 20, 70], xticklabels=["1", "2", "6", "20", "70"])
+    ax.set(ylabel="error over 24 h [K]", yticks=[0.3, 0.5, 1, 2], yticklabels=["0.3", "0.5", "1", "2"])
+    ax.minorticks_off()
+    ax.legend(loc="upper right", ncols=2)
     ax = axes[0, 1]
     ax.fill_between(
         forecast["time"], forecast["lower"], forecast["upper"], color=COLOURS[OURS], alpha=0.25, label="90 %"
@@ -149,16 +145,12 @@ def draw(
     ax.set(title="demand response: 24 to 26 degC from 14 to 17 h")
     ax.legend()
     ax = axes[1, 1]
-    for k, name in enumerate(("loss [kW/K]", "sun [kW per kW/m²]", "capacity [kWh/K]")):
-        true = numbers[f"true {name.split(' ')[0]}"]
+    for k, name in enumerate(("loss [kW/K]", "sun, mean [kW]", "capacity [kWh/K]")):
+        short = name.split(" ")[0].rstrip(",")
+        true = numbers[f"true {short}"]
         rank = spearmanr(true, numbers[name]).statistic
-        ax.loglog(
-            true / true.median(),
-            numbers[name] / true.median(),
-            ".",
-            label=f"{name.split(' ')[0]}, rank correlation {rank:.2f}",
-            color=f"C{k}",
-        )
+        told = f"{short}, rank correlation {rank:.2f}"
+        ax.loglog(true / true.median(), numbers[name] / true.median(), ".", label=told, color=f"C{k}")
     ends = ax.get_xlim()
     ax.plot(ends, ends, "k-", lw=0.7)
     ax.set(title="what rooms are, electric", xlabel="true / median", ylabel="fitted / median of the true")
@@ -197,7 +189,7 @@ def main() -> None:
     days = fleet_days(net, met, rooms)
     print("the fleet's promises at midnight, and what it delivered [kWh]:\n")
     print(days.to_dataframe().round(3).to_string(), "\n")
-    numbers = recovered(net.population, rooms)
+    numbers = recovered(net.population, population, rooms)
     draw(errors, forecast, truth, days, numbers, OUTPUT / "virtual_battery.png")
     print(
         "figure, table and fitted model:", *sorted(path.name for path in OUTPUT.glob("virtual_battery.*")), "in", OUTPUT
