@@ -20,7 +20,7 @@ can't trade the prior against them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -28,10 +28,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from surrogates.errors import DataError
 from surrogates.networks import MLP, Flat, flatten
 from surrogates.physics.virtual_battery import linear_recurrence
 from surrogates.random import streams
-from surrogates.training import Adam, Minimised, Stopping, Weighting, minimize
+from surrogates.training import LBFGS, Minimised, Optimiser, Stopping, Weighting, minimize
 
 from .encoder import INPUTS, Encoder, bounded, distinct_inputs, network
 from .layout import Layout
@@ -54,18 +55,19 @@ class EncoderRecipe:
     """How the encoder is learnt.
 
     features : f; widths : of the hidden layers
-    steps : of Adam, whose rate falls from `rate` to `final_rate`
+    optimiser, steps : of weights and gains. Measured on 48 rooms: L-BFGS came lower in 60 steps than Adam in 200
+    weight_deviation : of the network's weights (not of its biases), before data were seen
     weighting : of the two losses, or its name; see `surrogates.training.WEIGHTINGS`
     patience : values of the held-out loss, one each ten steps, that may bring nothing before the run ends
     """
 
     features: int = 2
     widths: tuple[int, ...] = (16,)
-    steps: int = 250
-    rate: float = 0.02
-    final_rate: float = 0.002
-    weighting: Weighting | str = "relobralo"
-    patience: int = 6
+    optimiser: Optimiser = field(default_factory=LBFGS)
+    steps: int = 80
+    weight_deviation: float = 0.3
+    weighting: Weighting | str = "fixed"
+    patience: int = 10
 
 
 class Learnt(NamedTuple):
@@ -85,6 +87,7 @@ def train_encoder(
     *,
     seed: int,
     how: EncoderRecipe | None = None,
+    start: Encoder | None = None,
     follow: Callable[[float], None] | None = None,
 ) -> Learnt:
     """Learn features and gains around fingerprints that stay as they are; fit these anew afterwards, features frozen.
@@ -92,37 +95,53 @@ def train_encoder(
     Parameters
     ----------
     records : of the population
-    θ : (U, P) fingerprints fitted without features; layout : theirs, without features
+    θ : (U, P) fingerprints; layout : theirs, without features, or with those of `start`
     recipe : how forecasts are weighed
     seed : of the first weights
     how : sizes and steps
+    start : an encoder to go on with, after θ was fitted with its features; its sizes count instead of those of `how`
     follow : called with the sum of the losses at each evaluation
     """
     how = EncoderRecipe() if how is None else how
-    draw, weigh = streams(seed, 2)
     inputs, which = distinct_inputs(records)
-    mean, deviation = inputs.mean((0, 1)), np.maximum(inputs.std((0, 1)), 1e-6)
+    if start is None:
+        if layout.features:
+            raise DataError(
+                f"the layout has {layout.features} features, but no encoder that gives them was named: start"
+            )
+        bare, widths, count = θ, how.widths, how.features
+        mean, deviation = inputs.mean((0, 1)), np.maximum(inputs.std((0, 1)), 1e-6)
+        (draw,) = streams(seed, 1)
+        weights = flatten(MLP((INPUTS, *widths, count), generator=draw))
+        gains = torch.full((len(θ), count), FIRST_GAIN, dtype=torch.float64)
+    else:
+        if start.count != layout.features:
+            raise DataError(f"the layout has {layout.features} features, and the encoder gives {start.count}")
+        widths, count, mean, deviation = start.widths, start.count, start.mean, start.deviation
+        place = slice(layout.gains.stop - count, layout.gains.stop)
+        bare, gains = np.delete(θ, place, axis=1), torch.from_numpy(θ[:, place].copy())
+        weights = torch.from_numpy(start.weights.copy())
     losses = EncoderLosses(
-        problem_of(records, θ, layout, recipe),
+        problem_of(records, bare, Layout(), recipe),
         inputs_by_days((inputs - mean) / deviation, records.steps_per_day),
         torch.from_numpy(which),
-        network(how.widths, how.features),
-        how.features,
+        network(widths, count),
+        count,
+        how.weight_deviation,
         follow,
     )
-    net = MLP((INPUTS, *how.widths, how.features), generator=draw)
     found = minimize(
         losses,
-        torch.cat([flatten(net), torch.full((len(θ) * how.features,), FIRST_GAIN, dtype=torch.float64)]),
-        optimiser=Adam(rate=how.rate, final_rate=how.final_rate),
+        torch.cat([weights, gains.flatten()]),
+        optimiser=how.optimiser,
         weighting=how.weighting,
         stopping=Stopping(max_steps=how.steps, patience=how.patience),
         validation=losses.held_out,
-        seed=weigh.initial_seed(),
+        seed=seed,
     )
     weights, gains = losses.split(found.θ)
-    encoder = Encoder(how.widths, how.features, weights.numpy().copy(), mean, deviation)
-    return Learnt(encoder, with_gains(θ, layout, gains.numpy()), found)
+    encoder = Encoder(widths, count, weights.numpy().copy(), mean, deviation)
+    return Learnt(encoder, with_gains(bare, Layout(), gains.numpy()), found)
 
 
 def with_gains(θ: Floats, layout: Layout, gains: Floats) -> Floats:
@@ -295,6 +314,7 @@ class EncoderLosses:
     which: Tensor
     net: Flat
     count: int
+    weight_deviation: float = np.inf
     follow: Callable[[float], None] | None = None
 
     def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -305,10 +325,15 @@ class EncoderLosses:
         """Both losses."""
         problem = self.problem
         change, e = self._changes(parameters)
-        _, gains = self.split(parameters)
+        weights, gains = self.split(parameters)
         centre = gains.mean(0)
         spread = ((gains - centre) / GAIN_DEVIATION).square().sum(1).mean()
-        penalty = (spread + (centre / MEAN_DEVIATION).square().sum()) / problem.readings
+        prior = (
+            spread
+            + (centre / MEAN_DEVIATION).square().sum()
+            + (weights / self.weight_deviation).square().sum() / len(gains)
+        )
+        penalty = prior / problem.readings
         r = (problem.weight * (problem.error + change).square()).sum() / problem.forecast_deviation**2
         v = (problem.step_weight * (problem.innovation + e).square()).sum() / problem.step_deviation**2
         if self.follow is not None:
