@@ -1,7 +1,7 @@
 """How the shared encoder is learnt: weights of all and gains of each unit, jointly, by open-loop forecasts.
 
-Given are fingerprints θ that were fitted without features. A feature's heat q(t) changes what the two runs of `observer`
-make of a record, and since these are linear in q the change is exact, not a linearisation:
+Given are fingerprints θ that were fitted without these features. A feature's heat q(t) changes what the two runs of
+`observer` make of a record, and since these are linear in q the change is exact, not a linearisation:
 
     observed   δ⁻ = Φ δ̂ + Γ_a q,   Δe = -δ⁻_a,   δ̂ = δ⁻ + K Δe            hence  δ̂⁺ = (I - K c)(Φ δ̂ + Γ_a q)
     free       X⁺ = Φ X + Γ_a q + ρ K Δē(t - 24 h),                         Δē the running mean over days of Δe
@@ -20,7 +20,7 @@ can't trade the prior against them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +34,7 @@ from surrogates.physics.virtual_battery import linear_recurrence
 from surrogates.random import streams
 from surrogates.training import LBFGS, Minimised, Optimiser, Stopping, Weighting, minimize
 
+from .drivers import gain_columns
 from .encoder import INPUTS, Encoder, bounded, distinct_inputs, network
 from .layout import Layout
 from .misfit import Recipe, windows_of
@@ -71,7 +72,7 @@ class EncoderRecipe:
 
 
 class Learnt(NamedTuple):
-    """encoder : shared; θ : (U, P + f) fingerprints with the gains, for Layout(features=f); account : of the training,
+    """encoder : shared; θ : (U, P + f) fingerprints with the gains; account : of the training,
     its `validation` the mean square of held-out forecasts over σ_r²"""
 
     encoder: Encoder
@@ -88,6 +89,7 @@ def train_encoder(
     seed: int,
     how: EncoderRecipe | None = None,
     start: Encoder | None = None,
+    given: Floats | None = None,
     follow: Callable[[float], None] | None = None,
 ) -> Learnt:
     """Learn features and gains around fingerprints that stay as they are; fit these anew afterwards, features frozen.
@@ -95,57 +97,59 @@ def train_encoder(
     Parameters
     ----------
     records : of the population
-    θ : (U, P) fingerprints; layout : theirs, without features, or with those of `start`
+    θ : (U, P) fingerprints; layout : theirs, with the features of `given` and then those of `start`, if there are any
     recipe : how forecasts are weighed
     seed : of the first weights
     how : sizes and steps
     start : an encoder to go on with, after θ was fitted with its features; its sizes count instead of those of `how`
+    given : (U, T, m) features that aren't learnt, such as `memories`; they stand before the learnt ones
     follow : called with the sum of the losses at each evaluation
     """
     how = EncoderRecipe() if how is None else how
+    base = Layout(features=0 if given is None else given.shape[2])
+    own = 0 if start is None else start.count
+    if layout.features != base.features + own:
+        raise DataError(
+            f"the layout has {layout.features} features, but `given` holds {base.features} and `start` gives {own}; the "
+            "fingerprints must have been fitted with all of these and no others"
+        )
     inputs, which = distinct_inputs(records)
+    place = slice(base.gains.stop, layout.gains.stop)
+    bare, gains = np.delete(θ, place, axis=1), θ[:, place]
     if start is None:
-        if layout.features:
-            raise DataError(
-                f"the layout has {layout.features} features, but no encoder that gives them was named: start"
-            )
-        bare, widths, count = θ, how.widths, how.features
-        mean, deviation = inputs.mean((0, 1)), np.maximum(inputs.std((0, 1)), 1e-6)
-        (draw,) = streams(seed, 1)
-        weights = flatten(MLP((INPUTS, *widths, count), generator=draw))
-        gains = torch.full((len(θ), count), FIRST_GAIN, dtype=torch.float64)
-    else:
-        if start.count != layout.features:
-            raise DataError(f"the layout has {layout.features} features, and the encoder gives {start.count}")
-        widths, count, mean, deviation = start.widths, start.count, start.mean, start.deviation
-        place = slice(layout.gains.stop - count, layout.gains.stop)
-        bare, gains = np.delete(θ, place, axis=1), torch.from_numpy(θ[:, place].copy())
-        weights = torch.from_numpy(start.weights.copy())
+        start = _first(inputs, how, seed)
+        gains = np.full((len(θ), start.count), FIRST_GAIN)
     losses = EncoderLosses(
-        problem_of(records, bare, Layout(), recipe),
-        inputs_by_days((inputs - mean) / deviation, records.steps_per_day),
+        problem_of(records, bare, base, recipe, given),
+        inputs_by_days((inputs - start.mean) / start.deviation, records.steps_per_day),
         torch.from_numpy(which),
-        network(widths, count),
-        count,
+        network(start.widths, start.count),
+        start.count,
         how.weight_deviation,
         follow,
     )
     found = minimize(
         losses,
-        torch.cat([weights, gains.flatten()]),
+        torch.from_numpy(np.concatenate([start.weights, gains.ravel()])),
         optimiser=how.optimiser,
         weighting=how.weighting,
         stopping=Stopping(max_steps=how.steps, patience=how.patience),
         validation=losses.held_out,
         seed=seed,
     )
-    weights, gains = losses.split(found.θ)
-    encoder = Encoder(widths, count, weights.numpy().copy(), mean, deviation)
-    return Learnt(encoder, with_gains(bare, Layout(), gains.numpy()), found)
+    weights, learnt = losses.split(found.θ)
+    return Learnt(replace(start, weights=weights.numpy().copy()), with_gains(bare, base, learnt.numpy()), found)
+
+
+def _first(inputs: Floats, how: EncoderRecipe, seed: int) -> Encoder:
+    """An encoder that has learnt nothing yet."""
+    (draw,) = streams(seed, 1)
+    weights = flatten(MLP((INPUTS, *how.widths, how.features), generator=draw)).numpy()
+    return Encoder(how.widths, how.features, weights, inputs.mean((0, 1)), np.maximum(inputs.std((0, 1)), 1e-6))
 
 
 def with_gains(θ: Floats, layout: Layout, gains: Floats) -> Floats:
-    """Fingerprints (U, P) of a layout without features, with gains (U, f) for learnt ones -> (U, P + f)."""
+    """Fingerprints (U, P) of a layout, with gains (U, f) for further features -> (U, P + f)."""
     place = layout.gains.stop
     return np.concatenate([θ[:, :place], gains, θ[:, place:]], axis=1)
 
@@ -203,7 +207,7 @@ def scan_of(transition: Floats, block: int) -> Scan:
 
 
 class Problem(NamedTuple):
-    """What the losses need of records and of fingerprints without features.
+    """What the losses need of records and of fingerprints without learnt features.
 
     observed, free : the two runs; heat, K, replay : (U, 4), Γ_a, the observer's gains and ρ K
     mixing : (D, D) from innovations of D days to their running means; lag : b, steps in 24 h
@@ -248,14 +252,14 @@ class Problem(NamedTuple):
         return X.read(c)[self.at % self.lag, :, self.at // self.lag] + moved, e
 
 
-def problem_of(records: Records, θ: Floats, layout: Layout, recipe: Recipe) -> Problem:
-    """Run fingerprints without features once; the last `HELD_OUT` of the time is kept from the losses."""
-    windows = windows_of(records, recipe)
+def problem_of(records: Records, θ: Floats, layout: Layout, recipe: Recipe, given: Floats | None = None) -> Problem:
+    """Run fingerprints without learnt features once; the last `HELD_OUT` of the time is kept from the losses."""
+    windows = windows_of(records, recipe, given)
     U, T = windows.measured.shape
     h, lag = records.step_hours, windows.lag
     system = system_of(θ, layout, h)
-    one = Layout(features=1)
-    heat = system_of(with_gains(θ, layout, np.ones((U, 1))), one, h).G[:, :, one.columns - 5]
+    one = Layout(features=layout.features + 1)
+    heat = system_of(with_gains(θ, layout, np.ones((U, 1))), one, h).G[:, :, gain_columns(one).stop - 1]
     runs = run(system, None, layout, windows.drivers, windows.measured, windows.starts, lag=lag)
     response = responses(system, None, int(windows.ahead[-1]))
     at = np.minimum(windows.starts[:, None] + windows.ahead, T - 1)
