@@ -31,13 +31,15 @@ from surrogates.random import streams
 from .records import FACADES, Records
 
 Floats = NDArray[np.float64]
-#: weather enters as it is and as causal exponential means of these time constants [h]
-MEMORIES = (3.0, 24.0)
+#: weather enters as it is and as causal exponential means of these time constants [h]. Telling temperature and humidity as
+#: departures from their slow means instead didn't help in a climate that the population hadn't seen
+QUICK, SLOW = 3.0, 24.0
+#: from where, and in what, `memories` count: sun [kW/m²], humidity [g/kg]
+MEMORY_ORIGIN, MEMORY_SCALE = (0.24, 13.0), (0.06, 3.0)
 #: waves per day of the calendar's part
 WAVES = 2
-WEATHER = 2 + len(FACADES)
 #: numbers that enter the network
-INPUTS = WEATHER * (1 + len(MEMORIES)) + 2 * WAVES + 1
+INPUTS = 3 * (2 + len(FACADES)) + 2 * WAVES + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +110,7 @@ def distinct_inputs(records: Records) -> tuple[Floats, NDArray[np.int64]]:
 
     Returns
     -------
-    (n, T, INPUTS): weather, its exponential means, waves of the day, weekend; (U,)
+    (n, T, INPUTS): weather, its quick and slow means, waves of the day, weekend; (U,)
     """
     weather = np.concatenate(
         [records.outdoor[..., None], records.humidity[..., None], records.irradiance / 1000], axis=-1
@@ -118,8 +120,18 @@ def distinct_inputs(records: Records) -> tuple[Floats, NDArray[np.int64]]:
     angle = 2 * np.pi * np.outer(records.hour / 24, np.arange(1, WAVES + 1))  # (T, 2)
     calendar = np.concatenate([np.cos(angle), np.sin(angle), records.is_weekend[:, None]], axis=-1)
     calendar = np.broadcast_to(calendar, (len(first), *calendar.shape))
-    means = [exponential_mean(weather, records.step_hours / hours) for hours in MEMORIES]
+    means = [exponential_mean(weather, records.step_hours / hours) for hours in (QUICK, SLOW)]
     return np.concatenate([weather, *means, calendar], axis=-1), which.reshape(-1)
+
+
+def memories(records: Records) -> Floats:
+    """What the last day left, as two features that aren't learnt: sun on the roof, and humidity.  -> (U, T, 2)
+
+    Walls and roofs hand on the sun of the day before, and rooms store moisture; the stores of `system` know neither.
+    """
+    kept = np.stack([records.irradiance[..., 0] / 1000, records.humidity], axis=-1)
+    slow = exponential_mean(kept, records.step_hours / SLOW)
+    return np.asarray((slow - MEMORY_ORIGIN) / MEMORY_SCALE)
 
 
 def exponential_mean(values: Floats, rate: float) -> Floats:

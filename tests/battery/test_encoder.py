@@ -13,7 +13,7 @@ from small_rooms import small_rooms
 
 from surrogates.battery.adaptation import adapt
 from surrogates.battery.drivers import ORIGIN, columns_of
-from surrogates.battery.encoder import INPUTS, Encoder, distinct_inputs, exponential_mean, network
+from surrogates.battery.encoder import INPUTS, SLOW, Encoder, distinct_inputs, exponential_mean, memories, network
 from surrogates.battery.encoder_training import (
     EncoderLosses,
     EncoderRecipe,
@@ -247,6 +247,11 @@ def test_units_under_one_sky_share_their_inputs_and_means_begin_with_what_is_the
     records.outdoor[1] += 1
     inputs, which = distinct_inputs(records)
     assert inputs[which, :, 0] == pytest.approx(records.outdoor)
+    kept = memories(records)
+    assert kept.shape == (3, 3 * DAY, 2)
+    humid = exponential_mean(records.humidity[..., None], STEP / SLOW)[..., 0]
+    assert kept[..., 1] == pytest.approx((humid - 13) / 3)
+    assert np.array_equal(memories(records.during(0, 100)), kept[:, :100])
     x = np.random.default_rng(7).normal(size=(1, 20, 2))
     mean = exponential_mean(x, 0.3)
     for k in (0, 1, 19):
