@@ -77,7 +77,7 @@ class EncoderRecipe:
 
 class Learnt(NamedTuple):
     """encoder : shared; θ : (U, P + f) fingerprints with the gains; account : of the training,
-    its `validation` the mean square of held-out forecasts over σ_r²"""
+    its `validation` the mean square of held-out forecasts over σ_r², None where records are too short to hold any out"""
 
     encoder: Encoder
     θ: Floats
@@ -138,7 +138,7 @@ def train_encoder(
         optimiser=how.optimiser,
         weighting=how.weighting,
         stopping=Stopping(max_steps=how.steps, patience=how.patience),
-        validation=losses.held_out,
+        validation=losses.held_out if bool(losses.problem.held_weight.any()) else None,
         seed=seed,
     )
     weights, learnt = losses.split(found.θ)
@@ -349,7 +349,7 @@ class EncoderLosses:
         return {"forecasts": r + penalty / 2, "steps": v + penalty / 2}
 
     def held_out(self, parameters: Tensor) -> float:
-        """Mean square of the forecasts that the losses don't see, over σ_r²; 0 where the record is too short for any."""
+        """Mean square of the forecasts that the losses don't see, over σ_r²."""
         with torch.no_grad():
             change, _ = self._changes(parameters)
             square = (self.problem.held_weight * (self.problem.error + change).square()).sum()

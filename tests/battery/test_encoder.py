@@ -190,6 +190,17 @@ def test_the_same_seed_gives_the_same_encoder() -> None:
     assert not np.allclose(one.encoder.weights, other.encoder.weights)
 
 
+def test_records_too_short_to_hold_days_out_are_learnt_all_the_same() -> None:
+    records = population()[0].during(0, DAY // 2)
+    told: list[float] = []
+    answer = train_encoder(
+        records, fingerprints(), LAYOUT, RECIPE, seed=0, how=replace(HOW, steps=3), follow=told.append
+    )
+    assert answer.account.validation is None
+    assert answer.account.steps == 3
+    assert len(told) == answer.account.evaluations
+
+
 def test_an_encoder_survives_storage_bit_by_bit_and_broken_arrays_are_refused() -> None:
     encoder, records = learnt().encoder, population()[0]
     arrays = encoder.to_arrays()
