@@ -127,7 +127,8 @@ def distinct_inputs(records: Records) -> tuple[Floats, NDArray[np.int64]]:
 def memories(records: Records) -> Floats:
     """What the last day left, as two features that aren't learnt: sun on the roof, and humidity.  -> (U, T, 2)
 
-    Walls and roofs hand on the sun of the day before, and rooms store moisture; the stores of `system` know neither.
+    That they help was measured; why, is a guess: outer walls and roofs that hand on the sun of the day before, and moisture
+    that rooms store, both of which the stores of `system` don't know.
     """
     kept = np.stack([records.irradiance[..., 0] / 1000, records.humidity], axis=-1)
     slow = exponential_mean(kept, records.step_hours / SLOW)
