@@ -73,6 +73,11 @@ def sun_columns(layout: Layout) -> slice:
     return slice(1, 1 + len(FACADES))
 
 
+def weekend_column(layout: Layout) -> int:
+    """Which column is one on weekends."""
+    return int(gain_columns(layout).start) + CALENDAR.index("weekend")
+
+
 def gain_columns(layout: Layout) -> slice:
     """Where calendar and features stand among the columns."""
     first = 1 + len(FACADES)

@@ -45,7 +45,7 @@ def hold(
     state : (B, 4) at the start
     drivers : (B, H, m); of their power columns only the ratios matter, which tell how the weather changes the cooling:
         they must have been made with a load of one
-    replayed : (B, H) yesterday's innovations, which recur by ρ K
+    replayed : (B, H) innovations that are usual, `Runs.usual`, which act by K
     set_point : (B, H) above ORIGIN; NaN leaves the unit off
     limit : (B, H) largest load
     """
