@@ -20,7 +20,7 @@ from .layout import MEMORIES, Layout
 
 Floats = NDArray[np.float64]
 #: least weight of the last innovation in the running means: one tells what is new, the other what lasts
-FRESH = (0.5, 0.3)
+FRESH = (0.5, 0.15)
 KINDS = 2
 
 

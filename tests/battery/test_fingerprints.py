@@ -7,7 +7,15 @@ import pytest
 from numpy.typing import NDArray
 
 from surrogates.battery.adaptation import SLOWEST_MEMORY, adapt, memory, pick
-from surrogates.battery.calibration import Calibration, rehearse
+from surrogates.battery.calibration import (
+    TAUGHT,
+    Calibration,
+    _direction,
+    _least_favourable,
+    _meet,
+    _Rehearsal,
+    rehearse,
+)
 from surrogates.battery.drivers import ORIGIN, columns_of, power_columns
 from surrogates.battery.forecasting import forecast
 from surrogates.battery.habits import FRESH, Habits
@@ -348,10 +356,38 @@ def test_a_rehearsal_sees_nothing_of_the_part_that_it_is_judged_on() -> None:
     θ = mean + 0.2 * deviation * np.random.default_rng(26).normal(size=(5, layout.size))
     θ[:, layout.observer] = mean[layout.observer]
     records = simulated(θ, layout, 12 * 96, 27, noise=0.05)
-    one = rehearse(records, θ, layout, recipe, 0.3)
-    last = round(0.6 * records.steps)
-    records.indoor[:, last + 1 :] += 1.0  # what is judged; what is learnt before stays
-    other = rehearse(records, θ, layout, recipe, 0.3)
-    assert np.array_equal(one.usual, other.usual)
-    assert np.array_equal(one.spread, other.spread)
-    assert not np.allclose(one.deviation, other.deviation)
+    taught, places = round(TAUGHT * records.steps), np.array([10])
+    for first, unseen in ((0, slice(taught, None)), (records.steps - taught, slice(0, records.steps - taught))):
+        ways, met = [], []
+        for warmer in (0.0, 1.0):
+            records.indoor[:, unseen] += warmer
+            ways.append(_direction(records, θ, layout, recipe, 0.3, None, first, places + first))
+            met.append(_meet(records, ways[-1], layout, recipe, first, first + 2 * 96, None))
+        assert np.array_equal(ways[0].θ, ways[1].θ)
+        assert np.array_equal(ways[0].prior.mean, ways[1].prior.mean)
+        assert np.array_equal(met[0].own, met[1].own)
+        assert np.array_equal(met[0].apart, met[1].apart)
+
+
+def test_the_least_favourable_rehearsal_counts_at_each_horizon() -> None:
+    rng = np.random.default_rng(32)
+    near, far = rng.normal(size=(40, 300, 2)) * [0.2, 0.3], rng.normal(size=(40, 300, 2)) * [0.1, 0.6]
+    met = [_Rehearsal(errors, np.ones(40), np.zeros((40, 1))) for errors in (near, far)]
+    assert _least_favourable(met, 1.0, 0.5) == pytest.approx([0.2, 0.6], rel=0.03)
+
+
+def test_intervals_of_rehearsed_populations_cover_new_units() -> None:
+    layout, recipe = Layout(), Recipe(stride=4.0, judged_every=2.0)
+    mean, deviation = hand_prior(layout)
+    θ = mean + 0.2 * deviation * np.random.default_rng(33).normal(size=(16, layout.size))
+    θ[:, layout.observer], θ[:, layout.start] = mean[layout.observer], 0.0
+    records = simulated(θ, layout, 14 * 96, 34, noise=0.1)
+    old, new = records.of(np.arange(11)), records.of(np.arange(11, 16))
+    calibration = rehearse(old, θ[:11], layout, recipe, 0.3)
+    day, starts = new.during(96, 3 * 96), np.arange(8 * 96, 13 * 96, 29)
+    windows = windows_of(day, recipe)
+    fit = adapt(windows, prior_from(θ[:11], layout).tempered(0.3), layout, recipe, STEP)
+    std = calibration.deviation_of(day.days, own_errors(fit.θ, layout, windows, STEP))
+    error = forecast(fit.θ, layout, new, starts, 96) - new.indoor[:, starts[:, None] + np.arange(1, 97)]
+    inside = np.abs(error) < 1.645 * std[:, None]
+    assert inside.mean() > 0.8
