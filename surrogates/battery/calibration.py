@@ -2,7 +2,9 @@
 
 For several amounts of data, every unit is adapted to a short stretch of its own record under a prior that was made without
 it and without the last part of anybody's record; forecasts of that last part are compared with what came. So neither the
-unit nor its weather was seen before. The standard deviation of a forecast is then
+unit nor its weather was seen before. The same is rehearsed backwards in time, and from stretches near and far: the seasons
+to come differ from what was seen in a way that nobody knows, so the least favourable of these rehearsals counts, horizon by
+horizon. The standard deviation of a forecast is then
 
     σ(h, days) · (s / s̄(days))^α(days)
 
@@ -22,14 +24,15 @@ from .adaptation import adapt
 from .forecasting import forecast
 from .layout import Layout
 from .misfit import Recipe, judged, own_errors, windows_of
-from .population import fit_population, prior_from
+from .population import first_prior, prior_from
 from .prior import Prior
 from .records import Records
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 REHEARSED = (1.0, 2.5, 7.0, 21.0, 60.0)
-#: shares of the record: forecasts are judged after the last of them, and stretches end at each
-ENDS = (0.3, 0.6)
+#: share of the record that teaches; the rest is judged
+TAUGHT = 0.6
 #: rows between the starts of forecasts that are judged: no divisor of a day, so that all hours come about
 BETWEEN = 29
 NINETY = 1.6448536269514722
@@ -74,6 +77,19 @@ class _Rehearsal(NamedTuple):
     apart: Floats
 
 
+class _Direction(NamedTuple):
+    """A direction of time to rehearse in.
+
+    first : row from which on is taught; starts : (S,) of forecasts that are judged; θ : (U, P) and prior of each unit, from
+    what was taught
+    """
+
+    first: int
+    starts: Integers
+    θ: Floats
+    prior: Prior
+
+
 def rehearse(
     records: Records,
     θ: Floats,
@@ -89,27 +105,61 @@ def rehearse(
     records : of the population; θ : (U, P) their fingerprints from all data
     weight : by which the prior is tempered, as for new units
     """
-    early = round(ENDS[-1] * records.steps)
-    before = records.during(0, early)
-    seen = None if features is None else features[:, :early]
-    windows = windows_of(before, recipe, seen)
-    first = fit_population(windows, layout, recipe, records.step_hours, start=θ)
-    prior = _priors_without(first.θ, layout).tempered(weight)
-    total = records.steps * records.step_hours / 24
-    amounts = [d for d in REHEARSED if d <= ENDS[-1] * total] or [ENDS[-1] * total]
+    T, H = records.steps, round(recipe.horizon / records.step_hours)
+    taught = round(TAUGHT * T)
+    total = T * records.step_hours / 24
+    ways = (
+        _direction(records, θ, layout, recipe, weight, features, 0, np.arange(taught, T - H, BETWEEN)),
+        _direction(records, θ, layout, recipe, weight, features, T - taught, np.arange(0, T - taught - H, BETWEEN)),
+    )
+    amounts = [d for d in REHEARSED if d <= TAUGHT * total] or [TAUGHT * total]
     rows: list[tuple[Floats, float, float, float]] = []
     for days in amounts:
-        ends = [end for end in ENDS if days <= end * total + 1e-9]
-        met = [_meet(records, first.θ, prior, layout, recipe, days, end, features) for end in ends]
+        length = min(round(days * records.steps_per_day), taught)
+        met = [
+            _meet(records, way, layout, recipe, first, first + length, features)
+            for way in ways
+            for first in sorted({way.first, way.first + taught - length})
+        ]
         usual = float(np.exp(np.nanmean(np.log(np.concatenate([one.own for one in met])))))
         exponent = _exponent(met)
-        scaled = [np.abs(one.errors) / ((one.own / usual) ** exponent)[:, None, None] for one in met]
-        pooled = np.concatenate([e.reshape(-1, e.shape[-1]) for e in scaled])
         apart = np.abs(np.concatenate([one.apart for one in met]))
         spread = max(1.0, float(np.quantile(apart, 0.9)) / NINETY)
-        rows.append((np.nanquantile(pooled, 0.9, axis=0) / NINETY, spread, exponent, usual))
+        rows.append((_least_favourable(met, usual, exponent), spread, exponent, usual))
     deviation, spreads, exponents, usuals = zip(*rows, strict=True)
     return Calibration(np.array(amounts), np.array(deviation), np.array(spreads), np.array(exponents), np.array(usuals))
+
+
+def _least_favourable(met: list[_Rehearsal], usual: float, exponent: float) -> Floats:
+    """(H,) 90 % quantiles of errors over 1.645, each from the rehearsal in which it is largest."""
+    quantiles = [
+        np.nanquantile(
+            np.abs(one.errors) / ((np.where(np.isfinite(one.own), one.own, usual) / usual) ** exponent)[:, None, None],
+            0.9,
+            axis=(0, 1),
+        )
+        for one in met
+    ]
+    return np.asarray(np.nanmax(quantiles, axis=0) / NINETY)
+
+
+def _direction(
+    records: Records,
+    θ: Floats,
+    layout: Layout,
+    recipe: Recipe,
+    weight: float,
+    features: Floats | None,
+    first: int,
+    starts: Integers,
+) -> _Direction:
+    """What the population knows after `TAUGHT` of the time from row `first` on; θ is only where the search begins."""
+    last = first + round(TAUGHT * records.steps)
+    part = windows_of(records.during(first, last), recipe, None if features is None else features[:, first:last])
+    rough = adapt(part, first_prior(layout), layout, recipe, records.step_hours, start=θ, most_steps=5, tolerance=0.5)
+    prior = prior_from(rough.θ, layout)
+    known = adapt(part, prior, layout, recipe, records.step_hours, start=rough.θ, most_steps=5, tolerance=0.1)
+    return _Direction(first, starts, known.θ, _priors_without(known.θ, layout).tempered(weight))
 
 
 def _priors_without(θ: Floats, layout: Layout) -> Prior:
@@ -119,31 +169,20 @@ def _priors_without(θ: Floats, layout: Layout) -> Prior:
 
 
 def _meet(
-    records: Records,
-    θ: Floats,
-    prior: Prior,
-    layout: Layout,
-    recipe: Recipe,
-    days: float,
-    end: float,
-    features: Floats | None,
+    records: Records, way: _Direction, layout: Layout, recipe: Recipe, a: int, b: int, features: Floats | None
 ) -> _Rehearsal:
-    """Adapt all units to `days` of data that end at a share of the record, and forecast its last part."""
-    step_hours = records.step_hours
-    b = round(end * records.steps)
-    a = max(0, b - round(days * records.steps_per_day))
+    """Adapt all units to rows a .. b - 1, and forecast what is judged."""
+    step_hours, starts = records.step_hours, way.starts
     stretch = windows_of(records.during(a, b), recipe, None if features is None else features[:, a:b])
-    fit = adapt(stretch, prior, layout, recipe, step_hours)
-    H = round(recipe.horizon / step_hours)
-    starts = np.arange(round(ENDS[-1] * records.steps), records.steps - H, BETWEEN)
-    ahead = np.arange(1, H + 1)
+    fit = adapt(stretch, way.prior, layout, recipe, step_hours, most_steps=12, tolerance=0.03)
+    ahead = np.arange(1, round(recipe.horizon / step_hours) + 1)
     keep = judged(records, starts, ahead, round(recipe.warm_up / step_hours))
-    predicted = forecast(fit.θ, layout, records, starts, H, features)
+    predicted = forecast(fit.θ, layout, records, starts, len(ahead), features)
     errors = np.where(keep, predicted - records.indoor[:, starts[:, None] + ahead], np.nan)
     place = slice(0, layout.cooling + 1)
     deviation = np.sqrt(np.einsum("upp->up", np.linalg.inv(fit.precision)))[:, place]
     own = own_errors(fit.θ, layout, stretch, step_hours)
-    return _Rehearsal(errors, own, (fit.θ - θ)[:, place] / deviation)
+    return _Rehearsal(errors, own, (fit.θ - way.θ)[:, place] / deviation)
 
 
 def _exponent(met: list[_Rehearsal]) -> float:

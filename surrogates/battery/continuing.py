@@ -23,7 +23,7 @@ from .records import Records
 
 Integers = NDArray[np.int64]
 #: readings that are kept for later forecasts [days]: the observer's past and a day for yesterday's innovations
-MEMORY = 8.0
+MEMORY = 9.0
 #: readings that the observer needs where the remembered ones don't reach the user's rows [h]
 WARM_UP = 8.0
 

@@ -53,7 +53,7 @@ class Fingerprints:
         U, P = self.θ.shape
         L = np.linalg.cholesky(self.covariance())
         fixed = np.zeros(P, dtype=bool)
-        fixed[layout.observer] = fixed[layout.start] = fixed[layout.yesterday] = True
+        fixed[layout.observer] = fixed[layout.start] = fixed[layout.shares] = True
         rng = np.random.default_rng(seed)
         θ = np.repeat(self.θ[:, None], count, axis=1)
         open_ = np.ones((U, count), dtype=bool)

@@ -13,8 +13,9 @@ from .system import System, system_of
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-#: past that the observer runs through before the first start [days]
-PAST = 7.0
+#: past that the observer runs through before the first start [days]: a week, so that the last weekend is among what is
+#: usual on weekends, and a day in which the masses settle
+PAST = 8.0
 
 
 def forecast(

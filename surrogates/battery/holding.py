@@ -45,7 +45,7 @@ def hold(
     state : (B, 4) at the start
     drivers : (B, H, m); of their power columns only the ratios matter, which tell how the weather changes the cooling:
         they must have been made with a load of one
-    pushed : (B, H, 4) what else moves the state: innovations that recur
+    pushed : (B, H, 4) what else moves the state: innovations that are usual, by the observer's gains
     set_point : (B, H) above ORIGIN; NaN leaves the unit off
     limit : (B, H) largest load
     """

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from .fingerprints import Fingerprints
-from .layout import CALENDAR, LARGEST_VARIATION, RATES, VARIATION, Layout
+from .layout import GAINS, LARGEST_VARIATION, RATES, VARIATION, Layout
 from .records import FACADES, Floats
 from .system import variation_of
 
@@ -27,7 +27,7 @@ _UNITS = {
     "variation": ("1", "relative change of cooling per 10 K, 5 g/kg, rated load"),
     "sun_on_air": ("K/h/(kW/m^2)", "heating of the air by irradiance on a surface"),
     "sun_on_mass": ("K/h/(kW/m^2)", "heating of the inner mass by irradiance on a surface"),
-    "heat_gain": ("K/h", "heating of the air by the calendar"),
+    "heat_gain": ("K/h", "heating of the air by the calendar and by what the last day left"),
 }
 
 
@@ -54,7 +54,7 @@ def parameters_of(prints: Fingerprints, layout: Layout, unit: tuple[str, ...]) -
     """Numbers of units in their natural units, standard deviations by the delta method."""
     θ, deviation = prints.θ, np.sqrt(np.einsum("upp->up", prints.covariance()))
     tilt = np.asarray(LARGEST_VARIATION) / np.cosh(θ[:, layout.variation]) ** 2
-    calendar = slice(layout.gains.start, layout.gains.start + len(CALENDAR))
+    calendar = slice(layout.gains.start, layout.gains.start + len(GAINS))
     every = {
         "rate_of_exchange": (
             ("unit", "rate"),
@@ -77,7 +77,7 @@ def parameters_of(prints: Fingerprints, layout: Layout, unit: tuple[str, ...]) -
             "rate": list(RATES),
             "cause": list(VARIATION),
             "facade": list(FACADES),
-            "term": list(CALENDAR),
+            "term": list(GAINS),
         }
     )
     for name, (dims, value, std) in every.items():

@@ -5,8 +5,7 @@ step of an optimiser can leave it:
 
     log      rates, gains and solar apertures        k = exp θ > 0
     bounded  how the cooling per kW varies           a = bound · tanh θ
-    plain    heat gains by the calendar, observer gains, initial offsets
-    share    of yesterday's innovation that recurs   ρ = 1 / (1 + exp(-θ))
+    plain    heat gains by the calendar, observer gains, shares of usual innovations that recur, initial offsets
 """
 
 from __future__ import annotations
@@ -44,6 +43,11 @@ CALENDAR = (
         for wave in ("cos", "sin")
     ),
 )
+#: what the last day left: 24-h means of the sun on the roof [per .06 kW/m²] and of humidity [per 3 g/kg]
+LAST_DAY = ("sun of the last day", "humidity of the last day")
+GAINS = (*CALENDAR, *LAST_DAY)
+#: memories of what was usual at an hour of the day
+MEMORIES = ("yesterday", "the last days of this kind")
 #: how the cooling per kW varies with outdoor temperature (per 10 K), humidity (per 5 g/kg) and load, and the largest values.
 #: Their worst sum stays below 1 (see `drivers`), so that more power cools more under all circumstances
 VARIATION = ("outdoor temperature", "humidity", "load")
@@ -69,10 +73,10 @@ class Layout:
             *(f"cooling by {name}" for name in VARIATION),
             *(f"sun on air, {name}" for name in FACADES),
             *(f"sun on mass, {name}" for name in FACADES),
-            *(f"gain, {name}" for name in CALENDAR),
+            *(f"gain, {name}" for name in GAINS),
             *(f"gain, feature {k}" for k in range(self.features)),
             *(f"observer, {name}" for name in STATES),
-            "share of yesterday",
+            *(f"share of {name}" for name in MEMORIES),
             "start of mass",
             "start of deep mass",
         ]
@@ -115,8 +119,8 @@ class Layout:
 
     @property
     def gains(self) -> slice:
-        """Heat gains of the air by the calendar and by learnt features [K/h]."""
-        return slice(21, 21 + len(CALENDAR) + self.features)
+        """Heat gains of the air by the calendar, by what the last day left and by learnt features [K/h]."""
+        return slice(21, 21 + len(GAINS) + self.features)
 
     @property
     def observer(self) -> slice:
@@ -124,19 +128,24 @@ class Layout:
         return slice(self.gains.stop, self.gains.stop + len(STATES))
 
     @property
-    def yesterday(self) -> int:
-        """The share of yesterday's innovation, before its transformation."""
-        return int(self.observer.stop)
+    def shares(self) -> slice:
+        """Shares of the memories of innovations that recur."""
+        return slice(self.observer.stop, self.observer.stop + len(MEMORIES))
+
+    @property
+    def yesterday(self) -> slice:
+        """The same: the first of them is yesterday's."""
+        return self.shares
 
     @property
     def start(self) -> slice:
         """Offsets of the masses at the record's start [K]."""
-        return slice(self.yesterday + 1, self.yesterday + 3)
+        return slice(self.shares.stop, self.shares.stop + 2)
 
     @property
     def columns(self) -> int:
-        """Number of drivers: outdoor temperature, 5 irradiances, calendar, features, power and its 3 variations."""
-        return 1 + len(FACADES) + len(CALENDAR) + self.features + 1 + len(VARIATION)
+        """Number of drivers: outdoor temperature, 5 irradiances, GAINS, features, power and its 3 variations."""
+        return 1 + len(FACADES) + len(GAINS) + self.features + 1 + len(VARIATION)
 
 
 def hand_prior(layout: Layout) -> tuple[Floats, Floats]:
@@ -154,6 +163,8 @@ def hand_prior(layout: Layout) -> tuple[Floats, Floats]:
     mean[layout.sun_on_mass], deviation[layout.sun_on_mass] = np.log(0.15), 1.0
     mean[layout.gains.start], deviation[layout.gains] = 4.0, 1.5
     deviation[layout.gains.start] = 4.0
+    last_day = layout.gains.start + len(CALENDAR)
+    mean[last_day : last_day + len(LAST_DAY)], deviation[last_day : last_day + len(LAST_DAY)] = 0.0, 0.5
     mean[layout.observer], deviation[layout.observer] = (0.9, 0.2, 0.03, 1.0), (0.15, 0.15, 0.05, 1.0)
-    mean[layout.yesterday], deviation[layout.yesterday] = 0.4, 0.7
+    mean[layout.shares], deviation[layout.shares] = 0.3, 0.3
     return mean, deviation

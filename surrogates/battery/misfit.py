@@ -1,10 +1,12 @@
 """How badly fingerprints explain a record: open-loop forecasts over 24 h, and the steps of the observer.
 
-    -log p(θ | record) = const + n/2 [ mean over starts, horizons of r²/σ_r² + mean over steps of e²/σ_e² ]
+    -log p(θ | record) = const + n/2 [ Σ w(h) r²/σ_r² over starts and horizons + mean over steps of e²/σ_e² ]
                          + λ/2 (θ - μ)' Σ⁻¹ (θ - μ)
 
 r: forecast errors of overlapping windows, which say little that is new one after the other; so the record counts as
-n = hours / `hours_per_reading` independent readings, not as the number of its rows. μ, Σ: the prior over fingerprints.
+n = hours / `hours_per_reading` independent readings, not as the number of its rows. A short record holds few windows of 24 h
+that don't overlap but many of a few hours: w(h) fades with the horizon h, the sooner the shorter the record. μ, Σ: the prior
+over fingerprints.
 """
 
 from __future__ import annotations
@@ -31,17 +33,19 @@ class Recipe:
     horizon : length of a forecast [h]
     stride : least distance between starts of forecasts [h]; longer records take longer ones, a tenth of an hour per day
     judged_every : distance between the moments of a forecast that are judged [h]
+    fading : moments weigh by exp(-h / τ), τ = `fading` · √days [h]
     warm_up : before the first forecast, and after a long gap [h]
-    forecast_deviation, step_deviation : σ_r, σ_e [K]
+    forecast_deviation, step_deviation : σ_r after 24 h, σ_e [K]
     hours_per_reading : hours of data that count as one independent reading
     """
 
     horizon: float = 24.0
     stride: float = 1.75
     judged_every: float = 1.0
+    fading: float = 2.6
     warm_up: float = 8.0
     forecast_deviation: float = 0.5
-    step_deviation: float = 0.25
+    step_deviation: float = 0.2
     hours_per_reading: float = 6.0
 
 
@@ -49,7 +53,8 @@ class Windows(NamedTuple):
     """Which forecasts of a record are judged.
 
     drivers : (U, T, m); measured : (U, T) above ORIGIN, NaN where unknown
-    starts : (S,) rows; ahead : (H,) steps from a start; weight : (U, S, H) sums to one per unit; step_weight : (U, T)
+    starts : (S,) rows; ahead : (H,) steps from a start; weight : (U, S, H), see `_faded`; step_weight :
+        (U, T), sums to one
     readings : (U,) independent readings that the record is worth
     lag : steps in 24 h
     """
@@ -81,23 +86,35 @@ def windows_of(records: Records, recipe: Recipe, features: Floats | None = None)
     warm, stride = round(recipe.warm_up * per_hour), max(1, round(max(recipe.stride, days / 10) * per_hour))
     starts = np.arange(min(warm, max(T - 2, 0)), max(T - every, 1), stride)
     ahead = np.arange(every, H + 1, every)
-    weight = judged(records, starts, ahead, warm).astype(np.float64)
-    count = np.maximum(weight.sum((1, 2)), 1)[:, None, None]
+    hours = (np.isfinite(measured) & records.is_known).sum(1) * records.step_hours
+    weight = _faded(
+        judged(records, starts, ahead, warm), ahead.astype(np.float64) * records.step_hours, hours / 24, recipe
+    )
     rows = np.arange(T)
     # what the observer makes of stand-ins must have died away before its steps count
     fine = np.isfinite(measured) & measured_since(records.is_known, rows, rows[:, None], warm)[:, :, 0]
     steps = np.where(rows >= warm, fine, False).astype(np.float64)
-    hours = (np.isfinite(measured) & records.is_known).sum(1) * records.step_hours
     return Windows(
         columns_of(records, features),
         measured,
         starts,
         ahead,
-        weight / count,
+        weight,
         steps / np.maximum(steps.sum(1), 1)[:, None],
         hours / recipe.hours_per_reading,
         records.steps_per_day,
     )
+
+
+def _faded(is_judged: NDArray[np.bool_], hours: Floats, days: Floats, recipe: Recipe) -> Floats:
+    """Weights (U, S, H) ∝ exp(-h/τ) of forecasts `hours` (H,) ahead; τ = `fading` √days.
+
+    The variance of an error rises with the horizon about as h, so that weights sum to 24 h over the mean horizon.
+    """
+    τ = recipe.fading * np.sqrt(np.maximum(days, 1e-9))
+    weight = is_judged * np.exp(-hours / np.maximum(τ, 0.1)[:, None])[:, None]
+    moment = (weight * hours).sum((1, 2))
+    return np.asarray(weight * np.divide(24.0, moment, out=np.zeros_like(moment), where=moment > 0)[:, None, None])
 
 
 def judged(records: Records, starts: NDArray[np.int64], ahead: NDArray[np.int64], warm: int) -> NDArray[np.bool_]:
@@ -123,10 +140,11 @@ def own_errors(θ: Floats, layout: Layout, windows: Windows, step_hours: float) 
     """(U,) root mean square of the forecasts' errors over the record itself [K]; NaN where none can be judged."""
     system = system_of(θ, layout, step_hours)
     runs = run(system, None, layout, windows.drivers, windows.measured, windows.starts, lag=windows.lag)
-    is_judged = windows.weight.any(axis=(1, 2))
-    return np.where(
-        is_judged, np.sqrt(_mean_square(runs, responses(system, None, int(windows.ahead[-1])), windows)), np.nan
-    )
+    alike = (windows.weight > 0).astype(np.float64)
+    count = alike.sum((1, 2))
+    even = windows._replace(weight=alike / np.maximum(count, 1)[:, None, None])
+    squares = _mean_square(runs, responses(system, None, int(windows.ahead[-1])), even)
+    return np.where(count > 0, np.sqrt(squares), np.nan)
 
 
 def misfit_of(θ: Floats, layout: Layout, windows: Windows, recipe: Recipe, step_hours: float) -> Misfit:

@@ -1,8 +1,8 @@
 """The two runs from which every forecast of a record follows.
 
 *Observed*: x̂ = x⁻ + K e wherever the air was measured. *Free*: never corrected, but with the innovations that are usual at
-the hour, X⁺ = Φ X + G z + ρ K ē(t - 24 h), where ē is a running mean over the days, ē(t) = (e(t) + ē(t - 24 h)) / 2. Since
-the room is linear, the open-loop forecast from any start s is
+the hour and on the kind of day, X⁺ = Φ X + G z + K ē, where ē = Σ_j ρ_j m_j (`habits`) was known 24 h before. Since the room
+is linear, the open-loop forecast from any start s is
 
     T(s + h) = X_a(s + h) + [Φ^h (x̂(s) - X(s))]_a
 
@@ -16,14 +16,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .habits import Habits
 from .layout import Layout
 from .system import RATES, N, Slopes, System
 
 Floats = NDArray[np.float64]
 #: steps whose forcing is computed at once: keeps it in cache
 BLOCK = 256
-#: weight of the last day in the running mean of innovations at an hour of the day, which a forecast replays
-FRESH = 0.5
 
 
 class Runs(NamedTuple):
@@ -33,7 +32,7 @@ class Runs(NamedTuple):
     free : (T, U, q) air of the free run above ORIGIN
     departure : (S, U, 4, q) x̂(s) - X(s)
     observed : (S, U, 4) x̂(s), values only
-    usual : (T, U) ē(t - 24 h), values only
+    usual : (T, U) ē, values only
     """
 
     innovation: Floats
@@ -58,7 +57,7 @@ def run(
     Parameters
     ----------
     system, slopes : the U rooms, and their derivatives where sensitivities are wanted
-    drivers : (U, T, m); row k leads from the end of row k - 1 to the end of row k
+    drivers : (U, T, m); row k leads from the end of row k - 1 to the end of row k; the calendar is that of all units
     measured : (U, T) air above ORIGIN, NaN where unknown
     starts : (S,) rows, increasing
     lag : steps in 24 h
@@ -66,17 +65,15 @@ def run(
     U, T = measured.shape
     q = 1 if slopes is None else 1 + slopes.G.shape[1]
     x, X = _initial(system, layout, measured, q), _initial(system, layout, measured, q)
-    e = np.zeros((T, U, q))
-    free, habit = np.zeros((T, U, q)), np.zeros((T, U, q))
+    e, free, usual = np.zeros((T, U, q)), np.zeros((T, U, q)), np.zeros((T, U))
     departure, observed = np.zeros((len(starts), U, N, q)), np.zeros((len(starts), U, N))
     slot = np.full(T, -1)
     slot[starts] = np.arange(len(starts))
     is_measured = np.isfinite(measured)
     y = np.where(is_measured, measured, 0.0)
-    all_measured: NDArray[np.bool_] = np.asarray(is_measured.all(axis=0))
-    K, R = system.K[:, :, None], system.replay[:, :, None]
+    K = system.K[:, :, None]
     nodes, own = np.arange(N), 1 + layout.observer.start + np.arange(N)
-    replay = None if slopes is None else np.ascontiguousarray(slopes.replay.transpose(0, 2, 1))
+    habits = Habits(system.shares, layout, drivers, is_measured, q, lag)
     for first in range(0, T, BLOCK):
         forcing = _forcing(system, slopes, drivers[:, first : first + BLOCK])  # (steps, U, 4, q)
         for k in range(first, min(first + BLOCK, T)):
@@ -84,25 +81,18 @@ def run(
             X = _step(system, slopes, X, forcing[k - first])
             error = -x[:, 0]  # (U, q)
             error[:, 0] += y[:, k]
-            if not all_measured[k]:
-                error *= is_measured[:, k, None]
+            error *= is_measured[:, k, None]
             e[k] = error
+            replay = habits.replayed(k)
             x += K * error[:, None]
+            X += K * replay[:, None]
             if slopes is not None:
                 x[:, nodes, own] += error[:, :1]
-            if k >= lag:
-                before = habit[k - lag]
-                X += R * before[:, None]
-                if replay is not None:
-                    X[:, :, 1:] += replay * before[:, None, :1]
-                fresh = FRESH * (error - before)
-                habit[k] = before + (fresh if all_measured[k] else fresh * is_measured[:, k, None])
-            else:
-                habit[k] = error
-            free[k] = X[:, 0]
+                X[:, nodes, own] += replay[:, :1]
+            habits.learn(k, error)
+            free[k], usual[k] = X[:, 0], replay[:, 0]
             if (s := slot[k]) >= 0:
                 observed[s], departure[s] = x[..., 0], x - X
-    usual = np.concatenate([np.zeros((min(lag, T), U)), habit[: max(T - lag, 0), :, 0]])
     return Runs(e, free, departure, observed, usual)
 
 

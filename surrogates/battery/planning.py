@@ -117,9 +117,8 @@ def _states(
     runs = run(mode, None, layout, z, measured, starts, lag=lag)
     usual = runs.usual.T  # (U, T)
     seen = np.isfinite(measured)[:, :, None]
-    unforeseen = runs.innovation[:, :, 0].T[:, :, None] * mode.K[:, None] - usual[:, :, None] * mode.replay[:, None]
-    unforeseen = np.where(seen, unforeseen, 0.0)  # (U, T, 4)
-    recurring = usual[:, at + 1 :, None] * mode.replay[:, None]  # (U, H, 4)
+    unforeseen = np.where(seen, (runs.innovation[:, :, 0].T - usual)[:, :, None] * mode.K[:, None], 0.0)  # (U, T, 4)
+    recurring = usual[:, at + 1 :, None] * mode.K[:, None]  # (U, H, 4)
     pushed = np.repeat(recurring[:, None], D, axis=1)
     days = (at + 1) // lag - 1  # the first day is spent on the warm-up
     if days >= 1:

@@ -1,7 +1,8 @@
 """What a population of units says of the next one: a Gaussian prior over fingerprints by empirical Bayes.
 
 Two rounds: fingerprints under a wide hand-made prior give a mean and a covariance; fingerprints under these give the final
-ones. The covariance is drawn towards its diagonal, since tens of units can't tell all correlations of forty numbers.
+ones. The covariance is drawn a little towards its diagonal, since tens of units can't tell all correlations of forty
+numbers.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from .misfit import Recipe, Windows
 from .prior import Prior
 
 Floats = NDArray[np.float64]
-#: share of the covariance that is taken from its diagonal alone, and a floor under every standard deviation
-SHRINKAGE, FLOOR = 0.3, 0.05
+#: share of the covariance that is taken from its diagonal alone, and a floor under every standard deviation. More of the
+#: diagonal costs cold starts dearly: correlations are what a short record is completed by
+SHRINKAGE, FLOOR = 0.05, 0.05
 #: standard deviation of the masses' offsets at a record's start [K]
 START_DEVIATION = 1.0
 

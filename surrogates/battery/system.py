@@ -6,7 +6,7 @@ Symbols, as in the page of mathematics (all temperatures above `drivers.ORIGIN`)
     z                     drivers of an interval (`drivers.columns_of`)
     dx/dt = A x + B C z,  B places heat in air and inner mass, C holds their gains;  (Φ, Γ) is the exact zero-order hold of
                           (A, B), G = Γ C
-    e = T_a measured - T_a foreseen;  x̂ = x⁻ + K e;  in a forecast, ρ K e of 24 h before is added each step
+    e = T_a measured - T_a foreseen;  x̂ = x⁻ + K e;  in a forecast, K Σ ρ_j m_j of what was usual is added each step
 """
 
 from __future__ import annotations
@@ -32,52 +32,52 @@ RATES = 7
 class System(NamedTuple):
     """The discrete room of each of U units.
 
-    Φ : (U, 4, 4); G : (U, 4, m); K, replay : (U, 4), observer gains and ρ K; start : (U, 4) offsets of the state at a
-    record's start
+    Φ : (U, 4, 4); G : (U, 4, m); K : (U, 4), observer gains; shares : (U, J), ρ of the memories of innovations;
+    start : (U, 4) offsets of the state at a record's start
     """
 
     Φ: Floats
     G: Floats
     K: Floats
-    replay: Floats
+    shares: Floats
     start: Floats
+
+    @property
+    def replay(self) -> Floats:
+        """(U, 4) how a replayed innovation acts: as one that is measured."""
+        return self.K
 
 
 class Slopes(NamedTuple):
     """Derivatives of a `System` by its P parameters.
 
     Φ : (U, 7, 4, 4), by the seven rates; the other parameters leave it alone
-    G : (U, P, 4, m); replay : (U, P, 4)
+    G : (U, P, 4, m)
     """
 
     Φ: Floats
     G: Floats
-    replay: Floats
 
 
 def system_of(θ: Floats, layout: Layout, step_hours: float) -> System:
     """The rooms that fingerprints θ (U, P) describe."""
     Φ, Γ = _hold(θ, layout, step_hours)
-    K, ρ = θ[:, layout.observer], _share(θ, layout)
-    start = np.zeros((len(θ), N))
-    start[:, 1:3] = θ[:, layout.start]
-    return System(Φ, Γ @ gains_of(θ, layout), K, ρ[:, None] * K, start)
+    return _assembled(θ, layout, Φ, Γ @ gains_of(θ, layout))
 
 
 def slopes_of(θ: Floats, layout: Layout, step_hours: float) -> tuple[System, Slopes]:
     """The rooms, and their derivatives."""
-    U, P = θ.shape
     Φ, Γ, dΦ, dΓ = _hold_and_slopes(θ, layout, step_hours)
     C, dC = gains_of(θ, layout), _gain_slopes(θ, layout)
     dG = Γ[:, None] @ dC  # (U, P, 4, m)
     dG[:, :RATES] += dΓ @ C[:, None]
-    K, ρ = θ[:, layout.observer], _share(θ, layout)
-    start = np.zeros((U, N))
+    return _assembled(θ, layout, Φ, Γ @ C), Slopes(dΦ, dG)
+
+
+def _assembled(θ: Floats, layout: Layout, Φ: Floats, G: Floats) -> System:
+    start = np.zeros((len(θ), N))
     start[:, 1:3] = θ[:, layout.start]
-    dreplay = np.zeros((U, P, N))
-    dreplay[:, layout.observer] = ρ[:, None, None] * np.eye(N)
-    dreplay[:, layout.yesterday] = (ρ * (1 - ρ))[:, None] * K
-    return System(Φ, Γ @ C, K, ρ[:, None] * K, start), Slopes(dΦ, dG, dreplay)
+    return System(Φ, G, θ[:, layout.observer], θ[:, layout.shares], start)
 
 
 def variation_of(θ: Floats, layout: Layout) -> Floats:
@@ -118,10 +118,6 @@ def _gain_slopes(θ: Floats, layout: Layout) -> Floats:
     for k, largest in enumerate(LARGEST_VARIATION):
         dC[:, layout.variation.start + k, 0, power.start + 1 + k] = -b * largest * (1 - tanh[:, k] ** 2)
     return dC
-
-
-def _share(θ: Floats, layout: Layout) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-θ[:, layout.yesterday])))
 
 
 @cache

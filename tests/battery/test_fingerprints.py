@@ -7,9 +7,18 @@ import pytest
 from numpy.typing import NDArray
 
 from surrogates.battery.adaptation import SLOWEST_MEMORY, adapt, memory, pick
-from surrogates.battery.calibration import Calibration, rehearse
+from surrogates.battery.calibration import (
+    TAUGHT,
+    Calibration,
+    _direction,
+    _least_favourable,
+    _meet,
+    _Rehearsal,
+    rehearse,
+)
 from surrogates.battery.drivers import ORIGIN, columns_of, power_columns
 from surrogates.battery.forecasting import forecast
+from surrogates.battery.habits import FRESH, Habits
 from surrogates.battery.holding import hold
 from surrogates.battery.layout import Layout, hand_prior
 from surrogates.battery.misfit import Recipe, misfit_of, own_errors, value_of, windows_of
@@ -92,6 +101,57 @@ def test_forecasts_of_all_starts_are_step_by_step_runs() -> None:
                 k = start + 1 + h
                 x = system.Φ[u] @ x + system.G[u] @ z[u, k] + system.replay[u] * runs.usual[k, u]
                 assert answer[u, s, h] == pytest.approx(x[0], abs=1e-10)
+
+
+def test_what_is_usual_is_kept_by_hour_and_by_kind_of_day() -> None:
+    layout, records = Layout(), weather(1, 15 * 96, 28)  # from Sunday to Sunday
+    drivers, shares = columns_of(records), np.array([[0.25, 0.5]])
+    is_measured = np.ones((1, 15 * 96), dtype=bool)
+    is_measured[0, 3 * 96 : 4 * 96] = False  # Wednesday
+    habits = Habits(shares, layout, drivers, is_measured, 1, 96)
+    replayed = np.zeros(15 * 96)
+    for k in range(15 * 96):
+        replayed[k] = habits.replayed(k)[0, 0]
+        habits.learn(k, np.full((1, 1), 100.0 * (k // 96) + k % 96))  # day and hour of the innovation
+    of_day = replayed.reshape(15, 96) - shares.sum() * np.arange(96)
+
+    def mean(fresh: float, days: list[int]) -> float:
+        m = 0.0
+        for n, day in enumerate(days):
+            m += max(fresh, 1 / (n + 1)) * (100.0 * day - m)
+        return m
+
+    assert (replayed[:96] == 0).all()
+    for day in (2, 3, 4, 6, 7, 8, 13, 14):
+        before = [d for d in range(day) if d != 3]
+        same = [d for d in before if (d % 7 in (0, 6)) == (day % 7 in (0, 6))]
+        expected = 0.25 * mean(FRESH[0], before) + 0.5 * mean(FRESH[1], same)
+        assert of_day[day] == pytest.approx(expected), day
+
+
+def test_gradients_through_a_weekend_are_those_of_differences() -> None:
+    layout, records = Layout(), weather(1, 9 * 96, 29)
+    windows, θ = windows_of(records, RECIPE), drawn(Layout(), 1, 30)
+    last = windows._replace(weight=windows.weight * (windows.starts >= 7 * 96 - 48)[None, :, None])
+    fit = misfit_of(θ, layout, last, RECIPE, STEP)
+    for p in [*range(layout.observer.start, layout.shares.stop), layout.cooling]:
+        Δ = 1e-5 * np.eye(layout.size)[p]
+        up, down = (value_of(θ + sign * Δ, layout, last, RECIPE, STEP) for sign in (1, -1))
+        assert fit.gradient[:, p] == pytest.approx((up - down) / 2e-5, rel=1e-5, abs=1e-6 * np.abs(fit.gradient).max())
+
+
+def test_short_records_are_judged_by_short_forecasts() -> None:
+    records = weather(2, 16 * 96, 31)
+    records.indoor[1, 96:] = np.nan  # a day against sixteen
+    windows = windows_of(records, RECIPE)
+    hours = windows.ahead * STEP
+    by_hour = windows.weight.sum(1)
+    mean = (by_hour * hours).sum(1) / by_hour.sum(1)
+    assert mean[1] < 0.5 * mean[0]
+    assert by_hour.sum(1) == pytest.approx(24 / mean)
+    early = windows.starts + windows.ahead[-1] < records.steps
+    ratio = windows.weight[0, early][:, 4] / windows.weight[0, early][:, 8]
+    assert ratio == pytest.approx(np.exp((hours[8] - hours[4]) / (RECIPE.fading * 4)))
 
 
 def test_forecasts_never_see_what_comes_after_their_start() -> None:
@@ -296,10 +356,38 @@ def test_a_rehearsal_sees_nothing_of_the_part_that_it_is_judged_on() -> None:
     θ = mean + 0.2 * deviation * np.random.default_rng(26).normal(size=(5, layout.size))
     θ[:, layout.observer] = mean[layout.observer]
     records = simulated(θ, layout, 12 * 96, 27, noise=0.05)
-    one = rehearse(records, θ, layout, recipe, 0.3)
-    last = round(0.6 * records.steps)
-    records.indoor[:, last + 1 :] += 1.0  # what is judged; what is learnt before stays
-    other = rehearse(records, θ, layout, recipe, 0.3)
-    assert np.array_equal(one.usual, other.usual)
-    assert np.array_equal(one.spread, other.spread)
-    assert not np.allclose(one.deviation, other.deviation)
+    taught, places = round(TAUGHT * records.steps), np.array([10])
+    for first, unseen in ((0, slice(taught, None)), (records.steps - taught, slice(0, records.steps - taught))):
+        ways, met = [], []
+        for warmer in (0.0, 1.0):
+            records.indoor[:, unseen] += warmer
+            ways.append(_direction(records, θ, layout, recipe, 0.3, None, first, places + first))
+            met.append(_meet(records, ways[-1], layout, recipe, first, first + 2 * 96, None))
+        assert np.array_equal(ways[0].θ, ways[1].θ)
+        assert np.array_equal(ways[0].prior.mean, ways[1].prior.mean)
+        assert np.array_equal(met[0].own, met[1].own)
+        assert np.array_equal(met[0].apart, met[1].apart)
+
+
+def test_the_least_favourable_rehearsal_counts_at_each_horizon() -> None:
+    rng = np.random.default_rng(32)
+    near, far = rng.normal(size=(40, 300, 2)) * [0.2, 0.3], rng.normal(size=(40, 300, 2)) * [0.1, 0.6]
+    met = [_Rehearsal(errors, np.ones(40), np.zeros((40, 1))) for errors in (near, far)]
+    assert _least_favourable(met, 1.0, 0.5) == pytest.approx([0.2, 0.6], rel=0.03)
+
+
+def test_intervals_of_rehearsed_populations_cover_new_units() -> None:
+    layout, recipe = Layout(), Recipe(stride=4.0, judged_every=2.0)
+    mean, deviation = hand_prior(layout)
+    θ = mean + 0.2 * deviation * np.random.default_rng(33).normal(size=(16, layout.size))
+    θ[:, layout.observer], θ[:, layout.start] = mean[layout.observer], 0.0
+    records = simulated(θ, layout, 14 * 96, 34, noise=0.1)
+    old, new = records.of(np.arange(11)), records.of(np.arange(11, 16))
+    calibration = rehearse(old, θ[:11], layout, recipe, 0.3)
+    day, starts = new.during(96, 3 * 96), np.arange(8 * 96, 13 * 96, 29)
+    windows = windows_of(day, recipe)
+    fit = adapt(windows, prior_from(θ[:11], layout).tempered(0.3), layout, recipe, STEP)
+    std = calibration.deviation_of(day.days, own_errors(fit.θ, layout, windows, STEP))
+    error = forecast(fit.θ, layout, new, starts, 96) - new.indoor[:, starts[:, None] + np.arange(1, 97)]
+    inside = np.abs(error) < 1.645 * std[:, None]
+    assert inside.mean() > 0.8
