@@ -19,9 +19,9 @@ from .misfit import Recipe, Windows
 from .prior import Prior
 
 Floats = NDArray[np.float64]
-#: share of the covariance that is taken from its diagonal alone, and a floor under every standard deviation. More of the
-#: diagonal costs cold starts dearly: correlations are what a short record is completed by
-SHRINKAGE, FLOOR = 0.05, 0.05
+#: the share of the covariance that is taken from its diagonal alone is this over the number of units: correlations are what
+#: a short record is completed by, but few units can't tell them; and a floor under every standard deviation
+SHRINKAGE, FLOOR = 2.4, 0.05
 #: standard deviation of the masses' offsets at a record's start [K]
 START_DEVIATION = 1.0
 
@@ -47,12 +47,12 @@ def first_prior(layout: Layout) -> Prior:
 def prior_from(θ: Floats, layout: Layout) -> Prior:
     """Mean and shrunk covariance of fingerprints (U, P); records' own starts keep a prior around zero.
 
-    Σ = (1 - s) S + s diag S + floor² I, S the sample covariance
+    Σ = (1 - s) S + s diag S + floor² I, S the sample covariance, s = min(SHRINKAGE / U, 1)
     """
     shared = θ[:, : layout.shared_size]
-    S = np.cov(shared, rowvar=False)
+    S, s = np.cov(shared, rowvar=False), min(SHRINKAGE / len(θ), 1.0)
     Σ = np.zeros((layout.size, layout.size))
-    Σ[: layout.shared_size, : layout.shared_size] = (1 - SHRINKAGE) * S + np.diag(SHRINKAGE * np.diag(S) + FLOOR**2)
+    Σ[: layout.shared_size, : layout.shared_size] = (1 - s) * S + np.diag(s * np.diag(S) + FLOOR**2)
     Σ[range(-NUISANCES, 0), range(-NUISANCES, 0)] = START_DEVIATION**2
     mean: Floats = np.concatenate([shared.mean(0), np.zeros(NUISANCES)])
     return Prior(mean, np.asarray(np.linalg.inv(Σ), dtype=np.float64))

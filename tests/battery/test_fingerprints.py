@@ -379,15 +379,27 @@ def test_the_least_favourable_rehearsal_counts_at_each_horizon() -> None:
 def test_intervals_of_rehearsed_populations_cover_new_units() -> None:
     layout, recipe = Layout(), Recipe(stride=4.0, judged_every=2.0)
     mean, deviation = hand_prior(layout)
-    θ = mean + 0.2 * deviation * np.random.default_rng(33).normal(size=(16, layout.size))
+    θ = mean + 0.2 * deviation * np.random.default_rng(33).normal(size=(27, layout.size))
     θ[:, layout.observer], θ[:, layout.start] = mean[layout.observer], 0.0
     records = simulated(θ, layout, 14 * 96, 34, noise=0.1)
-    old, new = records.of(np.arange(11)), records.of(np.arange(11, 16))
-    calibration = rehearse(old, θ[:11], layout, recipe, 0.3)
-    day, starts = new.during(96, 3 * 96), np.arange(8 * 96, 13 * 96, 29)
-    windows = windows_of(day, recipe)
-    fit = adapt(windows, prior_from(θ[:11], layout).tempered(0.3), layout, recipe, STEP)
-    std = calibration.deviation_of(day.days, own_errors(fit.θ, layout, windows, STEP))
+    old, new = records.of(np.arange(11)), records.of(np.arange(11, 27))
+    population = fit_population(windows_of(old, recipe), layout, recipe, STEP)
+    calibration = rehearse(old, population.θ, layout, recipe, 0.3)
+    days, starts = new.during(96, 3 * 96), np.arange(8 * 96, 13 * 96, 29)
+    windows = windows_of(days, recipe)
+    fit = adapt(windows, population.prior.tempered(0.3), layout, recipe, STEP)
+    std = calibration.deviation_of(days.days, own_errors(fit.θ, layout, windows, STEP))
     error = forecast(fit.θ, layout, new, starts, 96) - new.indoor[:, starts[:, None] + np.arange(1, 97)]
-    inside = np.abs(error) < 1.645 * std[:, None]
-    assert inside.mean() > 0.8
+    inside = (np.abs(error) < 1.645 * std[:, None]).mean(axis=(0, 1))
+    assert inside[[3, 11, 23, 47, 95]].min() > 0.85
+
+
+def test_fewer_units_are_trusted_less_with_correlations() -> None:
+    layout = Layout()
+    θ = drawn(layout, 48, 35)
+    θ[:, 1] = θ[:, 0]
+    correlation = []
+    for units in (6, 48):
+        Σ = np.linalg.inv(prior_from(θ[:units], layout).precision)
+        correlation.append(Σ[0, 1] / np.sqrt(Σ[0, 0] * Σ[1, 1]))
+    assert correlation[0] < 0.7 < 0.9 < correlation[1] < 1
