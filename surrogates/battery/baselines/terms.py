@@ -5,8 +5,9 @@ With p = power / rated power, To the outdoor temperature and T the indoor one,
     T[k] = Σ_i a_i T[k-i] + Σ_j b_j x_j[k],      i = 1 .. order,
 
 where x holds, `plain`: p and To at several lags, the horizontal irradiance, a constant and one wave of 24 h; `rich`: the
-irradiances of five facades instead, p · humidity, p · To, p², the means of sun and humidity over the last day, and waves of
-24, 12 and 8 h, weekdays and weekends apart.
+irradiances of five facades instead, p · humidity, p · To, p², and waves of 24, 12 and 8 h, weekdays and weekends apart.
+(The means of sun and humidity over the last day, which help the physical model, were tried here too: hierarchical fits of
+newcomers became worse by .02 K from 2 % of the history and by .01 K from more.)
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from surrogates.battery.drivers import ORIGIN, last_day
+from surrogates.battery.drivers import ORIGIN
 from surrogates.battery.records import Flags, Floats, Records
 
 
@@ -56,7 +57,6 @@ class Terms:
         parts += [column for facade in facades for column in _lags(sun[:, :, facade], self.sun_lags)]
         if self.inputs == "rich":
             parts += [load * (records.humidity - 12) / 5, load * outdoor, load * load]
-            parts += [*np.moveaxis(last_day(records), -1, 0)]
         calendar = _calendar(records, rich=self.inputs == "rich")
         shape = (records.units, records.steps, calendar.shape[1])
         return np.concatenate([np.stack(parts, axis=-1), np.broadcast_to(calendar, shape)], axis=-1)
