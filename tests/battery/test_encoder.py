@@ -13,7 +13,7 @@ from small_rooms import small_rooms
 
 from surrogates.battery.adaptation import adapt
 from surrogates.battery.drivers import ORIGIN, columns_of
-from surrogates.battery.encoder import INPUTS, SLOW, Encoder, distinct_inputs, exponential_mean, memories, network
+from surrogates.battery.encoder import INPUTS, Encoder, distinct_inputs, network
 from surrogates.battery.encoder_training import (
     EncoderLosses,
     EncoderRecipe,
@@ -121,7 +121,7 @@ def test_gradients_of_the_losses_are_those_of_differences() -> None:
 
 def test_the_losses_are_the_misfit_of_the_fingerprints_with_these_gains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("surrogates.battery.encoder_training.HELD_OUT", 0.0)
-    records, θ = population()[0].during(0, 6 * DAY + 31), fingerprints()
+    records, θ = population()[0].during(0, 9 * DAY + 31), fingerprints()
     inputs, _ = distinct_inputs(records)
     losses = losses_of(records, problem_of(records, θ, LAYOUT, RECIPE))
     at = some_parameters(losses)
@@ -234,23 +234,20 @@ def test_training_finds_a_shared_effect_and_every_units_answer_to_it() -> None:
     assert np.corrcoef(answers, gains)[0, 1] > 0.95
 
 
-def test_training_goes_on_where_fingerprints_were_fitted_anew_beside_features_that_are_given() -> None:
-    records = population()[0].during(0, 8 * DAY)
-    given = records.humidity[..., None] * 0.1 + np.sin(np.arange(8 * DAY) / 200)[:, None]
-    base, short = Layout(features=1), replace(HOW, steps=2)
-    θ = with_gains(fingerprints(), LAYOUT, np.full((UNITS, 1), 0.3))
-    first = train_encoder(records, θ, base, RECIPE, seed=1, how=short, given=given)
-    assert first.θ.shape == (UNITS, base.size + 2)
-    assert np.array_equal(np.delete(first.θ, np.arange(base.gains.stop, base.gains.stop + 2), axis=1), θ)
-    both = Layout(features=3)
-    on = train_encoder(records, first.θ, both, RECIPE, seed=1, how=short, start=first.encoder, given=given)
+def test_training_goes_on_where_fingerprints_were_fitted_anew() -> None:
+    records, short = population()[0].during(0, 8 * DAY), replace(HOW, steps=2)
+    first = train_encoder(records, fingerprints(), LAYOUT, RECIPE, seed=1, how=short)
+    place = np.arange(LAYOUT.gains.stop, LAYOUT.gains.stop + 2)
+    assert np.array_equal(np.delete(first.θ, place, axis=1), fingerprints())
+    both = Layout(features=2)
+    on = train_encoder(records, first.θ, both, RECIPE, seed=1, how=short, start=first.encoder)
     assert on.account.trace[0] == pytest.approx(first.account.total, rel=1e-9)  # where the first run ended
     assert on.account.trace[-1] < on.account.trace[0]
-    with pytest.raises(DataError, match="the layout has 3 features, but `given` holds 1 and `start` gives 0"):
-        train_encoder(records, first.θ, both, RECIPE, seed=1, given=given)
+    with pytest.raises(DataError, match="the layout has 2 features, but `start` gives 0"):
+        train_encoder(records, first.θ, both, RECIPE, seed=1)
 
 
-def test_units_under_one_sky_share_their_inputs_and_means_begin_with_what_is_there() -> None:
+def test_units_under_one_sky_share_their_inputs() -> None:
     records = read(small_rooms(units=3, days=3))
     inputs, which = distinct_inputs(records)
     assert len(inputs) == 1
@@ -258,13 +255,3 @@ def test_units_under_one_sky_share_their_inputs_and_means_begin_with_what_is_the
     records.outdoor[1] += 1
     inputs, which = distinct_inputs(records)
     assert inputs[which, :, 0] == pytest.approx(records.outdoor)
-    kept = memories(records)
-    assert kept.shape == (3, 3 * DAY, 2)
-    humid = exponential_mean(records.humidity[..., None], STEP / SLOW)[..., 0]
-    assert kept[..., 1] == pytest.approx((humid - 13) / 3)
-    assert np.array_equal(memories(records.during(0, 100)), kept[:, :100])
-    x = np.random.default_rng(7).normal(size=(1, 20, 2))
-    mean = exponential_mean(x, 0.3)
-    for k in (0, 1, 19):
-        w = np.exp(-0.3 * np.arange(k, -1, -1))
-        assert mean[0, k] == pytest.approx(w @ x[0, : k + 1] / w.sum())
