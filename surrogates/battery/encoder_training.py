@@ -8,8 +8,8 @@ Given are fingerprints θ that were fitted without these features. A feature's h
     forecasts  ΔT(s + h) = X_a(s + h) + [Φ^h (δ̂(s) - X(s))]_a
 
 So what a feature does *before* a start is counted too: a heat that the disturbance state or the replay of yesterday's
-innovations would have found anyhow earns nothing. Weights in the memories depend on the calendar and on which rows were read,
-not on values, so that they are computed once. (Rows without a reading are taken as read in Δ; elsewhere Δ is exact.)
+innovations would have found anyhow earns nothing. Weights in the memories depend on the calendar and on which rows were
+read, not on values, so that they are computed once. (Rows without a reading are taken as read in Δ; elsewhere Δ is exact.)
 
     losses   Σ w(h) r²/σ_r² over starts and horizons + ½ penalty;   mean e²/σ_e² over steps + ½ penalty      (w: `misfit`)
     penalty  [ mean over units of Σ_k (g_uk - ḡ_k)²/s² + Σ_k ḡ_k²/s̄² + |weights|²/(s_w² U) ] / n,    n readings of a record
