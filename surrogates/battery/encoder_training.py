@@ -12,9 +12,9 @@ innovations would have found anyhow earns nothing. Weights in the memories depen
 read, not on values, so that they are computed once. (Rows without a reading are taken as read in Δ; elsewhere Δ is exact.)
 
     losses   Σ w(h) r²/σ_r² over starts and horizons + ½ penalty;   mean e²/σ_e² over steps + ½ penalty      (w: `misfit`)
-    penalty  [ mean over units of Σ_k (g_uk - ḡ_k)²/s² + Σ_k ḡ_k²/s̄² + |weights|²/(s_w² U) ] / n,    n readings of a record
+    penalty  [ mean over units of Σ_k (g_uk - ḡ)²/s² + |weights|²/(s_w² U) ] / n,       n readings of a record
 
-The prior is a part of both losses: a weighting whose weights sum to two then balances what the data say, and
+ḡ and s are those of the fingerprints' prior (`layout.FEATURE_GAIN`). The prior is a part of both losses: a weighting whose weights sum to two then balances what the data say, and
 can't trade the prior against them.
 """
 
@@ -38,17 +38,13 @@ from surrogates.training import LBFGS, Minimised, Optimiser, Stopping, Weighting
 from .drivers import gain_columns
 from .encoder import INPUTS, Encoder, bounded, distinct_inputs, network
 from .habits import Habits
-from .layout import MEMORIES, Layout
+from .layout import FEATURE_GAIN, MEMORIES, Layout
 from .misfit import Recipe, windows_of
 from .observer import forecasts, responses, run
 from .records import Records
 from .system import N, system_of
 
 Floats = NDArray[np.float64]
-#: standard deviations of units' gains around their mean, and of that mean [K/h], before data were seen
-GAIN_DEVIATION, MEAN_DEVIATION = 0.7, 1.5
-#: gains at the start [K/h]: alike for all units, or their random signs would cancel in the gradient of the shared weights
-FIRST_GAIN = 0.2
 #: the last share of the time, which only says when to stop
 HELD_OUT = 0.25
 
@@ -121,7 +117,8 @@ def train_encoder(
     bare, gains = np.delete(θ, place, axis=1), θ[:, place]
     if start is None:
         start = _first(inputs, how, seed)
-        gains = np.full((len(θ), start.count), FIRST_GAIN)
+        # alike for all units, or their random signs would cancel in the gradient of the shared weights
+        gains = np.full((len(θ), start.count), FEATURE_GAIN[0])
     losses = EncoderLosses(
         problem_of(records, bare, base, recipe),
         inputs_by_days((inputs - start.mean) / start.deviation, records.steps_per_day),
@@ -347,13 +344,9 @@ class EncoderLosses:
         problem = self.problem
         change, e = self._changes(parameters)
         weights, gains = self.split(parameters)
-        centre = gains.mean(0)
-        spread = ((gains - centre) / GAIN_DEVIATION).square().sum(1).mean()
-        prior = (
-            spread
-            + (centre / MEAN_DEVIATION).square().sum()
-            + (weights / self.weight_deviation).square().sum() / len(gains)
-        )
+        mean, deviation = FEATURE_GAIN
+        prior = ((gains - mean) / deviation).square().sum(1).mean()
+        prior = prior + (weights / self.weight_deviation).square().sum() / len(gains)
         penalty = prior / problem.readings
         r = (problem.weight * (problem.error + change).square()).sum() / problem.forecast_deviation**2
         v = (problem.step_weight * (problem.innovation + e).square()).sum() / problem.step_deviation**2
