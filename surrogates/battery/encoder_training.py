@@ -14,8 +14,8 @@ read, not on values, so that they are computed once. (Rows without a reading are
     losses   Σ w(h) r²/σ_r² over starts and horizons + ½ penalty;   mean e²/σ_e² over steps + ½ penalty      (w: `misfit`)
     penalty  [ mean over units of Σ_k (g_uk - ḡ)²/s² + |weights|²/(s_w² U) ] / n,       n readings of a record
 
-ḡ and s are those of the fingerprints' prior (`layout.FEATURE_GAIN`). The prior is a part of both losses: a weighting whose weights sum to two then balances what the data say, and
-can't trade the prior against them.
+ḡ and s are those of the fingerprints' prior (`layout.FEATURE_GAIN`). The prior is a part of both losses: a weighting whose
+weights sum to two then balances what the data say, and can't trade the prior against them.
 """
 
 from __future__ import annotations
