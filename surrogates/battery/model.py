@@ -60,8 +60,8 @@ class VirtualBatteryNet:
     comfort : lowest and highest comfortable temperature [degC], between which the state of charge runs from 1 to 0
     prior_weight : of the population's prior for new units; below 1, since tens of units are too sure of themselves
     recipe : how a record is weighed
-    encoder : how features of weather and calendar that all units share are learnt (`encoder`), or None for none: they help
-        under skies like the population's, and can harm under others
+    encoder : how features of weather and calendar that all units share are learnt (`encoder`), or None for none; the
+        population is then fitted twice
 
     Examples
     --------
