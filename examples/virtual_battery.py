@@ -211,9 +211,8 @@ def fleet_days(net: FittedVirtualBattery, met: AdaptedUnits, rooms: Rooms) -> xr
     steady, shed = rooms.twin("steady"), rooms.twin("shed")
     parts = [deliveries(units, steady, shed) for units in (net.population, met)]
     total = {name: parts[0][name] + parts[1][name] for name in ("fleet_promised", "fleet_delivered")}
-    for end in ("_lower", "_upper"):  # independent parts: distances from the middle add in squares
-        off = [part[f"fleet_promised{end}"] - part["fleet_promised"] for part in parts]
-        total[f"fleet_promised{end}"] = total["fleet_promised"] + np.sign(off[0]) * np.sqrt(off[0] ** 2 + off[1] ** 2)
+    for end in ("_lower", "_upper"):  # most of the error is shared by both parts, so that distances from the middle add
+        total[f"fleet_promised{end}"] = parts[0][f"fleet_promised{end}"] + parts[1][f"fleet_promised{end}"]
     answer = xr.Dataset(total)
     return answer.assign(delivered_over_promised=answer["fleet_delivered"] / answer["fleet_promised"])
 

@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .adaptation import adapt
+from .fingerprints import most_load_of
 from .forecasting import forecast
+from .holding import thermostats
 from .layout import Layout
 from .misfit import Recipe, judged, own_errors, windows_of
 from .population import first_prior, prior_from
@@ -36,13 +38,16 @@ TAUGHT = 0.6
 #: rows between the starts of forecasts that are judged: no divisor of a day, so that all hours come about
 BETWEEN = 29
 NINETY = 1.6448536269514722
+#: every so many of these starts, closed loops are rehearsed; and what stands for their error where no set-point is known
+SPARSE, UNKNOWN_SHARED = 4, 0.05
 
 
 class Calibration(NamedTuple):
     """Errors of rehearsed cold starts.
 
     days : (k,) amounts of data; deviation : (k, H) σ [K] by horizon; spread : (k,) by which parameters' standard
-    deviations are multiplied; exponent : (k,) α; usual : (k,) s̄ [K]
+    deviations are multiplied; exponent : (k,) α; usual : (k,) s̄ [K]; shared : (k,) relative error of the power that all
+    units together draw to hold their set-points, root mean square over blocks of 3 h
     """
 
     days: Floats
@@ -50,6 +55,7 @@ class Calibration(NamedTuple):
     spread: Floats
     exponent: Floats
     usual: Floats
+    shared: Floats
 
     def deviation_of(self, days: Floats, own_error: Floats) -> Floats:
         """(U, H) standard deviations of forecasts of units with so much data and such errors of their own (U,).
@@ -65,16 +71,21 @@ class Calibration(NamedTuple):
         """(U,) by which standard deviations of parameters are multiplied."""
         return self._at(days, self.spread)
 
+    def shared_of(self, days: Floats) -> Floats:
+        """(U,) relative error of power that units share; sums over many units don't average it away."""
+        return self._at(days, self.shared)
+
     def _at(self, days: Floats, column: Floats) -> Floats:
         return np.interp(np.log(days), np.log(self.days), column)
 
 
 class _Rehearsal(NamedTuple):
-    """Errors (U, S, H), own errors (U,), standardised differences of fingerprints (U, q)."""
+    """Errors (U, S, H), own errors (U,), standardised differences of fingerprints (U, q), shared error of power."""
 
     errors: Floats
     own: Floats
     apart: Floats
+    shared: float
 
 
 class _Direction(NamedTuple):
@@ -113,7 +124,7 @@ def rehearse(
         _direction(records, θ, layout, recipe, weight, features, T - taught, np.arange(0, T - taught - H, BETWEEN)),
     )
     amounts = [d for d in REHEARSED if d <= TAUGHT * total] or [TAUGHT * total]
-    rows: list[tuple[Floats, float, float, float]] = []
+    rows: list[tuple[Floats, float, float, float, float]] = []
     for days in amounts:
         length = min(round(days * records.steps_per_day), taught)
         met = [
@@ -125,9 +136,10 @@ def rehearse(
         exponent = _exponent(met)
         apart = np.abs(np.concatenate([one.apart for one in met]))
         spread = max(1.0, float(np.quantile(apart, 0.9)) / NINETY)
-        rows.append((_least_favourable(met, usual, exponent), spread, exponent, usual))
-    deviation, spreads, exponents, usuals = zip(*rows, strict=True)
-    return Calibration(np.array(amounts), np.array(deviation), np.array(spreads), np.array(exponents), np.array(usuals))
+        shared = max(one.shared for one in met)
+        rows.append((_least_favourable(met, usual, exponent), spread, exponent, usual, shared))
+    deviation, *columns = zip(*rows, strict=True)
+    return Calibration(np.array(amounts), np.array(deviation), *(np.array(column) for column in columns))
 
 
 def _least_favourable(met: list[_Rehearsal], usual: float, exponent: float) -> Floats:
@@ -182,7 +194,26 @@ def _meet(
     place = slice(0, layout.cooling + 1)
     deviation = np.sqrt(np.einsum("upp->up", np.linalg.inv(fit.precision)))[:, place]
     own = own_errors(fit.θ, layout, stretch, step_hours)
-    return _Rehearsal(errors, own, (fit.θ - way.θ)[:, place] / deviation)
+    shared = _shared_error(fit.θ, layout, records, starts[::SPARSE], features)
+    return _Rehearsal(errors, own, (fit.θ - way.θ)[:, place] / deviation, shared)
+
+
+def _shared_error(θ: Floats, layout: Layout, records: Records, starts: Integers, features: Floats | None) -> float:
+    """Root mean square error of the energy of all units in blocks of 3 h, relative to that energy."""
+    horizon, block = records.steps_per_day, records.steps_per_day // 8
+    foreseen = thermostats(θ, layout, records, starts, horizon, most_load_of(records), features)
+    rows = starts[:, None] + np.arange(1, horizon + 1)
+    drawn = records.power[:, rows] / records.rated_power[:, None, None]
+    fine = np.isfinite(foreseen) & records.is_known[:, rows]
+    sums = [
+        (np.where(fine, load, 0.0) * records.rated_power[:, None, None])
+        .sum(0)[:, : 8 * block]
+        .reshape(-1, 8, block)
+        .sum(2)
+        for load in (foreseen, drawn)
+    ]
+    square = float((sums[0] ** 2).sum())
+    return float(np.sqrt(((sums[1] - sums[0]) ** 2).sum() / square)) if square > 0 else UNKNOWN_SHARED
 
 
 def _exponent(met: list[_Rehearsal]) -> float:

@@ -9,16 +9,21 @@ a quadratic in the load p (the part above 1.3 is linear); G_p: cooling of the ai
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .drivers import MOST_LOAD, USUAL_LOAD, power_column
+from .drivers import MOST_LOAD, ORIGIN, USUAL_LOAD, columns_of, power_column
+from .forecasting import without_start
 from .layout import Layout
-from .system import N, System
+from .observer import run
+from .records import Records
+from .system import N, System, system_of
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 class Held(NamedTuple):
@@ -67,6 +72,41 @@ def hold(
         x = ahead + p[:, None] * by_weather[:, k] + curved[:, None] * by_load
         loads[:, k], states[:, k] = p, x
     return Held(loads, states)
+
+
+def thermostats(
+    θ: Floats, layout: Layout, records: Records, starts: Integers, horizon: int, limit: Floats, features: Floats | None
+) -> Floats:
+    """Loads that thermostats should have drawn after each start under the set-points of the records.
+
+    θ : (U, P); starts : (S,) rows; limit : (U,) largest load; features : (U, T, f) or None -> (U, S, H), NaN where no
+    set-point is known
+    """
+    U, S = records.units, len(starts)
+    system = without_start(system_of(θ, layout, records.step_hours))
+    runs = run(
+        system,
+        None,
+        layout,
+        columns_of(records, features),
+        records.indoor - ORIGIN,
+        starts,
+        lag=records.steps_per_day,
+    )
+    full = replace(records, power=np.broadcast_to(records.rated_power[:, None], records.power.shape))
+    rows = starts[:, None] + np.arange(1, horizon + 1)  # (S, H)
+    set_point = records.set_point[:, rows]
+    many = type(system)(*(np.repeat(part, S, axis=0) for part in system))
+    held = hold(
+        many,
+        layout,
+        runs.observed.transpose(1, 0, 2).reshape(U * S, N),
+        columns_of(full, features)[:, rows].reshape(U * S, horizon, -1),
+        (runs.usual.T[:, rows][..., None] * system.K[:, None, None]).reshape(U * S, horizon, N),
+        set_point.reshape(U * S, horizon) - ORIGIN,
+        np.repeat(limit, S)[:, None] * np.ones(horizon),
+    )
+    return np.where(np.isfinite(set_point), held.load.reshape(U, S, horizon), np.nan)
 
 
 def _load(slope: Floats, curvature: Floats, excess: Floats) -> Floats:

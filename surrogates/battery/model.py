@@ -247,6 +247,7 @@ def _adapted(
         days,
         own,
         np.where(days < SEEN_ENOUGH, np.fmax(most, usual_most_load), most),
+        calibration.shared_of(days),
         fit.is_converged,
     )
     figures = {"units": float(records.units), "days": float(days.mean()), "evaluations": float(fit.steps)}

@@ -200,7 +200,7 @@ class AdaptedUnits:
         xr.Dataset
             energy, rebound [kWh] of each unit, fleet_energy and fleet_rebound of all together, each the mean over the draws
             with `_std`, `_lower` and `_upper` (5 and 95 %: of 100 such fleets 95 deliver at least `fleet_energy_lower`).
-            Units' errors are taken as independent, but for what the model itself was seen to err in rehearsals.
+            Units' errors are independent, but for the relative error of power that all of them shared in rehearsals.
         """
         ahead = continued(self.memory, data, start)
         event, usual = self._plans(ahead, (set_point, instead_of), draws, seed)
@@ -212,7 +212,9 @@ class AdaptedUnits:
         last = np.where(differs, np.arange(ahead.horizon), -1).max(axis=1)
         after = np.arange(ahead.horizon) > last[:, None]
         energy, rebound = ((saved * rows[:, None]).sum(-1) for rows in (differs, after))
-        return self._squeezed(_promised(energy, -rebound, ahead.records.unit))
+        common = np.random.default_rng([seed, 2]).standard_normal(draws)  # of all units: what the model itself errs
+        error = 1 + self.prints.shared[ahead.chosen][:, None] * common
+        return self._squeezed(_promised(energy, -rebound, error, ahead.records.unit))
 
     def battery(
         self,
@@ -339,17 +341,17 @@ def _check_power(ahead: Ahead) -> None:
         )
 
 
-def _promised(energy: Floats, rebound: Floats, units: tuple[str, ...]) -> xr.Dataset:
-    """Draws (U, D) of energies -> means and intervals."""
+def _promised(energy: Floats, rebound: Floats, error: Floats, units: tuple[str, ...]) -> xr.Dataset:
+    """Draws (U, D) of energies -> means, and intervals that hold the relative error (U, D) besides."""
     data = xr.Dataset(coords={"unit": list(units)})
     for name, x in (("energy", energy), ("rebound", rebound)):
-        for prefix, values, dims in (("", x, ("unit",)), ("fleet_", x.sum(0), ())):
+        for prefix, values, told, dims in (("", x, x * error, ("unit",)), ("fleet_", x.sum(0), (x * error).sum(0), ())):
             found = {
                 "": values.mean(-1),
-                "_std": values.std(-1, ddof=1),
-                "_lower": np.quantile(values, 0.05, axis=-1),
-                "_upper": np.quantile(values, 0.95, axis=-1),
+                "_std": told.std(-1, ddof=1),
+                "_lower": np.quantile(told, 0.05, axis=-1),
+                "_upper": np.quantile(told, 0.95, axis=-1),
             }
             for end, value in found.items():
-                data[f"{prefix}{name}{end}"] = (dims, value, described(name))
+                data[f"{prefix}{name}{end}"] = (dims, value, described(name + end))
     return data

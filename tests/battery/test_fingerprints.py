@@ -19,7 +19,7 @@ from surrogates.battery.calibration import (
 from surrogates.battery.drivers import ORIGIN, columns_of, power_columns
 from surrogates.battery.forecasting import forecast
 from surrogates.battery.habits import FRESH, Habits
-from surrogates.battery.holding import hold
+from surrogates.battery.holding import hold, thermostats
 from surrogates.battery.layout import Layout, hand_prior
 from surrogates.battery.misfit import Recipe, misfit_of, own_errors, value_of, windows_of
 from surrogates.battery.observer import forecasts, responses, run
@@ -346,7 +346,7 @@ def test_a_unit_without_forecasts_to_judge_has_no_error_and_a_usual_deviation() 
     assert np.isfinite(own[0])
     assert np.isnan(own[1])
     one, two = np.array([1.0, 10.0]), np.ones((2, 96))
-    calibration = Calibration(one, two, np.ones(2), np.ones(2), np.ones(2))
+    calibration = Calibration(one, two, *(np.ones(2) for _ in range(4)))
     assert calibration.deviation_of(np.array([2.0, 2.0]), np.array([3.0, np.nan]))[:, 0] == pytest.approx([3.0, 1.0])
 
 
@@ -372,7 +372,7 @@ def test_a_rehearsal_sees_nothing_of_the_part_that_it_is_judged_on() -> None:
 def test_the_least_favourable_rehearsal_counts_at_each_horizon() -> None:
     rng = np.random.default_rng(32)
     near, far = rng.normal(size=(40, 300, 2)) * [0.2, 0.3], rng.normal(size=(40, 300, 2)) * [0.1, 0.6]
-    met = [_Rehearsal(errors, np.ones(40), np.zeros((40, 1))) for errors in (near, far)]
+    met = [_Rehearsal(errors, np.ones(40), np.zeros((40, 1)), 0.0) for errors in (near, far)]
     assert _least_favourable(met, 1.0, 0.5) == pytest.approx([0.2, 0.6], rel=0.03)
 
 
@@ -403,3 +403,26 @@ def test_fewer_units_are_trusted_less_with_correlations() -> None:
         Σ = np.linalg.inv(prior_from(θ[:units], layout).precision)
         correlation.append(Σ[0, 1] / np.sqrt(Σ[0, 0] * Σ[1, 1]))
     assert correlation[0] < 0.7 < 0.9 < correlation[1] < 1
+
+
+def test_thermostats_of_true_rooms_draw_what_was_drawn() -> None:
+    layout, T = Layout(), 3 * 96
+    θ = drawn(layout, 3, 40, spread=0.2)
+    θ[:, layout.start] = 0.0
+    records = weather(3, T, 41)
+    records.power[:] = records.rated_power[:, None]
+    records.set_point[:] = np.repeat(np.random.default_rng(42).uniform(22, 27, (3, T // 8)), 8, axis=1)
+    system, limit = system_of(θ, layout, STEP), np.full(3, 1.2)
+    held = hold(
+        system, layout, np.zeros((3, 4)), columns_of(records), np.zeros((3, T, 4)), records.set_point - ORIGIN,
+        limit[:, None] * np.ones(T),
+    )  # fmt: skip
+    records.power[:] = held.load * records.rated_power[:, None]
+    records.indoor[:] = held.state[..., 0] + ORIGIN
+    starts = np.array([150, 180])
+    found = thermostats(θ, layout, records, starts, 96, limit, None)
+    rows = starts[:, None] + np.arange(1, 97)
+    # the observer has forgotten its start after a day and a half, but for the deep mass
+    assert found == pytest.approx(held.load[:, rows], abs=0.05)
+    records.set_point[1, 200] = np.nan
+    assert np.isnan(thermostats(θ, layout, records, starts, 96, limit, None)[1, 0, 49])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -397,3 +398,15 @@ def test_progress_is_told(neighbourhood: xr.Dataset) -> None:
     VirtualBatteryNet().fit(few, progress=lambda done, value: seen.append(done))
     assert seen == list(range(1, len(seen) + 1))
     assert pd.Index(seen).is_unique
+
+
+def test_errors_that_units_share_do_not_average_away(pair: AdaptedUnits, both: xr.Dataset) -> None:
+    assert (pair.prints.shared > 0).all()
+    shared = replace(pair, prints=replace(pair.prints, shared=np.full(2, 0.5)))
+    free = replace(pair, prints=replace(pair.prints, shared=np.zeros(2)))
+    got, alone = (units.promise(both, 27.0, instead_of=24.0, draws=400) for units in (shared, free))
+    np.testing.assert_allclose(got["energy"], alone["energy"], rtol=1e-12)
+    own = alone["energy_std"].to_numpy()
+    assert float(alone["fleet_energy_std"]) == pytest.approx(np.hypot(*own), rel=0.15)  # independent units
+    together = np.hypot(0.5 * float(got["fleet_energy"]), np.hypot(*own))
+    assert float(got["fleet_energy_std"]) == pytest.approx(together, rel=0.15)

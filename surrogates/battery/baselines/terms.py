@@ -6,6 +6,8 @@ With p = power / rated power, To the outdoor temperature and T the indoor one,
 
 where x holds, `plain`: p and To at several lags, the horizontal irradiance, a constant and one wave of 24 h; `rich`: the
 irradiances of five facades instead, p · humidity, p · To, p², and waves of 24, 12 and 8 h, weekdays and weekends apart.
+(The means of sun and humidity over the last day, which help the physical model, were tried here too: hierarchical fits of
+newcomers became worse by .02 K from 2 % of the history and by .01 K from more.)
 """
 
 from __future__ import annotations
