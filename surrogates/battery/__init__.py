@@ -1,5 +1,6 @@
 """Virtual batteries: gray-box networks of air-conditioned rooms."""
 
+from .encoder_training import EncoderRecipe
 from .intake import read
 from .misfit import Recipe
 from .model import FittedVirtualBattery, VirtualBatteryNet
@@ -10,6 +11,7 @@ from .units import AdaptedUnits
 __all__ = [
     "AdaptedUnits",
     "BatteryReport",
+    "EncoderRecipe",
     "FittedVirtualBattery",
     "Recipe",
     "Records",

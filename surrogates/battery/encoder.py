@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import scipy.signal
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -28,14 +27,13 @@ from surrogates.errors import DataError
 from surrogates.networks import MLP, Flat
 from surrogates.random import streams
 
+from .drivers import exponential_mean
 from .records import FACADES, Records
 
 Floats = NDArray[np.float64]
 #: weather enters as it is and as causal exponential means of these time constants [h]. Telling temperature and humidity as
 #: departures from their slow means instead didn't help in a climate that the population hadn't seen
 QUICK, SLOW = 3.0, 24.0
-#: from where, and in what, `memories` count: sun [kW/m²], humidity [g/kg]
-MEMORY_ORIGIN, MEMORY_SCALE = (0.24, 13.0), (0.06, 3.0)
 #: waves per day of the calendar's part
 WAVES = 2
 #: numbers that enter the network
@@ -57,7 +55,10 @@ class Encoder:
     deviation: Floats
 
     def features(self, records: Records) -> Floats:
-        """φ of each unit and step; no row depends on later ones, on power or on the room.  -> (U, T, f) within ±1"""
+        """φ of each unit and step, from weather so far and the calendar.  -> (U, T, f) within ±1
+
+        The first day counts as its own past (`drivers.exponential_mean`); after it no row depends on later ones.
+        """
         inputs, which = distinct_inputs(records)
         standard = torch.from_numpy((inputs - self.mean) / self.deviation)
         with torch.no_grad():
@@ -120,27 +121,5 @@ def distinct_inputs(records: Records) -> tuple[Floats, NDArray[np.int64]]:
     angle = 2 * np.pi * np.outer(records.hour / 24, np.arange(1, WAVES + 1))  # (T, 2)
     calendar = np.concatenate([np.cos(angle), np.sin(angle), records.is_weekend[:, None]], axis=-1)
     calendar = np.broadcast_to(calendar, (len(first), *calendar.shape))
-    means = [exponential_mean(weather, records.step_hours / hours) for hours in (QUICK, SLOW)]
+    means = [exponential_mean(weather, records.step_hours, hours) for hours in (QUICK, SLOW)]
     return np.concatenate([weather, *means, calendar], axis=-1), which.reshape(-1)
-
-
-def memories(records: Records) -> Floats:
-    """What the last day left, as two features that aren't learnt: sun on the roof, and humidity.  -> (U, T, 2)
-
-    That they help was measured; why, is a guess: outer walls and roofs that hand on the sun of the day before, and moisture
-    that rooms store, both of which the stores of `system` don't know.
-    """
-    kept = np.stack([records.irradiance[..., 0] / 1000, records.humidity], axis=-1)
-    slow = exponential_mean(kept, records.step_hours / SLOW)
-    return np.asarray((slow - MEMORY_ORIGIN) / MEMORY_SCALE)
-
-
-def exponential_mean(values: Floats, rate: float) -> Floats:
-    """Weighted mean over the rows so far, weights falling by exp(-rate) a row into the past.  (n, T, c) -> (n, T, c)
-
-    Weights are normalised by their own sum: a record's first row is its own mean, and nothing before it is made up.
-    """
-    kept = np.exp(-rate)
-    sums = scipy.signal.lfilter([1.0], [1.0, -kept], values, axis=1)
-    weights = scipy.signal.lfilter([1.0], [1.0, -kept], np.ones(values.shape[1]))
-    return np.asarray(sums / weights[:, None])

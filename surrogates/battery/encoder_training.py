@@ -4,17 +4,18 @@ Given are fingerprints θ that were fitted without these features. A feature's h
 `observer` make of a record, and since these are linear in q the change is exact, not a linearisation:
 
     observed   δ⁻ = Φ δ̂ + Γ_a q,   Δe = -δ⁻_a,   δ̂ = δ⁻ + K Δe            hence  δ̂⁺ = (I - K c)(Φ δ̂ + Γ_a q)
-    free       X⁺ = Φ X + Γ_a q + ρ K Δē(t - 24 h),                         Δē the running mean over days of Δe
+    free       X⁺ = Φ X + Γ_a q + K Σ_j ρ_j Δm_j,                           Δm_j the memories (`habits`) of Δe
     forecasts  ΔT(s + h) = X_a(s + h) + [Φ^h (δ̂(s) - X(s))]_a
 
 So what a feature does *before* a start is counted too: a heat that the disturbance state or the replay of yesterday's
-innovations would have found anyhow earns nothing. (Rows without a reading are taken as read in Δ; elsewhere Δ is exact.)
+innovations would have found anyhow earns nothing. Weights in the memories depend on the calendar and on which rows were
+read, not on values, so that they are computed once. (Rows without a reading are taken as read in Δ; elsewhere Δ is exact.)
 
-    losses   mean r²/σ_r² over starts and horizons + ½ penalty;   mean e²/σ_e² over steps + ½ penalty
-    penalty  [ mean over units of Σ_k (g_uk - ḡ_k)²/s² + Σ_k ḡ_k²/s̄² + |weights|²/(s_w² U) ] / n,    n readings of a record
+    losses   Σ w(h) r²/σ_r² over starts and horizons + ½ penalty;   mean e²/σ_e² over steps + ½ penalty      (w: `misfit`)
+    penalty  [ mean over units of Σ_k (g_uk - ḡ)²/s² + |weights|²/(s_w² U) ] / n,       n readings of a record
 
-The prior is a part of both losses: a weighting whose weights sum to two then balances what the data say, and
-can't trade the prior against them.
+ḡ and s are those of the fingerprints' prior (`layout.FEATURE_GAIN`). The prior is a part of both losses: a weighting whose
+weights sum to two then balances what the data say, and can't trade the prior against them.
 """
 
 from __future__ import annotations
@@ -36,17 +37,14 @@ from surrogates.training import LBFGS, Minimised, Optimiser, Stopping, Weighting
 
 from .drivers import gain_columns
 from .encoder import INPUTS, Encoder, bounded, distinct_inputs, network
-from .layout import Layout
+from .habits import Habits
+from .layout import FEATURE_GAIN, MEMORIES, Layout
 from .misfit import Recipe, windows_of
-from .observer import FRESH, forecasts, responses, run
+from .observer import forecasts, responses, run
 from .records import Records
 from .system import N, system_of
 
 Floats = NDArray[np.float64]
-#: standard deviations of units' gains around their mean, and of that mean [K/h], before data were seen
-GAIN_DEVIATION, MEAN_DEVIATION = 0.7, 1.5
-#: gains at the start [K/h]: alike for all units, or their random signs would cancel in the gradient of the shared weights
-FIRST_GAIN = 0.2
 #: the last share of the time, which only says when to stop
 HELD_OUT = 0.25
 
@@ -55,8 +53,7 @@ HELD_OUT = 0.25
 class EncoderRecipe:
     """How the encoder is learnt.
 
-    Of widths (), (4,) and (16,), tried with two features on one set of 48 rooms under three skies, the wider ones were no
-    better from four on under these skies, and worse under a fourth.
+    Widths () and (4,) couldn't be told apart by cold starts on one set of rooms: 48 under three skies, newcomers under four.
 
     features : f; widths : of the hidden layers
     optimiser, steps : of weights and gains
@@ -77,7 +74,7 @@ class EncoderRecipe:
 
 class Learnt(NamedTuple):
     """encoder : shared; θ : (U, P + f) fingerprints with the gains; account : of the training,
-    its `validation` the mean square of held-out forecasts over σ_r², None where records are too short to hold any out"""
+    its `validation` Σ w(h) r²/σ_r² of forecasts held out, None where records are too short to hold any out"""
 
     encoder: Encoder
     θ: Floats
@@ -93,7 +90,6 @@ def train_encoder(
     seed: int,
     how: EncoderRecipe | None = None,
     start: Encoder | None = None,
-    given: Floats | None = None,
     follow: Callable[[float], None] | None = None,
 ) -> Learnt:
     """Learn features and gains around fingerprints that stay as they are; fit these anew afterwards, features frozen.
@@ -101,30 +97,29 @@ def train_encoder(
     Parameters
     ----------
     records : of the population
-    θ : (U, P) fingerprints; layout : theirs, with the features of `given` and then those of `start`, if there are any
+    θ : (U, P) fingerprints; layout : theirs, with the features of `start`, if there is one
     recipe : how forecasts are weighed
     seed : of the first weights
     how : sizes and steps
     start : an encoder to go on with, after θ was fitted with its features; its sizes count instead of those of `how`
-    given : (U, T, m) features that aren't learnt, such as `memories`; they stand before the learnt ones
     follow : called with the sum of the losses at each evaluation
     """
     how = EncoderRecipe() if how is None else how
-    base = Layout(features=0 if given is None else given.shape[2])
-    own = 0 if start is None else start.count
-    if layout.features != base.features + own:
+    base, own = Layout(), 0 if start is None else start.count
+    if layout.features != own:
         raise DataError(
-            f"the layout has {layout.features} features, but `given` holds {base.features} and `start` gives {own}; the "
-            "fingerprints must have been fitted with all of these and no others"
+            f"the layout has {layout.features} features, but `start` gives {own}; the fingerprints must have been fitted "
+            "with these and no others"
         )
     inputs, which = distinct_inputs(records)
     place = slice(base.gains.stop, layout.gains.stop)
     bare, gains = np.delete(θ, place, axis=1), θ[:, place]
     if start is None:
         start = _first(inputs, how, seed)
-        gains = np.full((len(θ), start.count), FIRST_GAIN)
+        # alike for all units, or their random signs would cancel in the gradient of the shared weights
+        gains = np.full((len(θ), start.count), FEATURE_GAIN[0])
     losses = EncoderLosses(
-        problem_of(records, bare, base, recipe, given),
+        problem_of(records, bare, base, recipe),
         inputs_by_days((inputs - start.mean) / start.deviation, records.steps_per_day),
         torch.from_numpy(which),
         network(start.widths, start.count),
@@ -213,11 +208,11 @@ def scan_of(transition: Floats, block: int) -> Scan:
 class Problem(NamedTuple):
     """What the losses need of records and of fingerprints without learnt features.
 
-    observed, free : the two runs; heat, K, replay : (U, 4), Γ_a, the observer's gains and ρ K
-    mixing : (D, D) from innovations of D days to their running means; lag : b, steps in 24 h
+    observed, free : the two runs; heat, K : (U, 4), Γ_a and the observer's gains; lag : b, steps in 24 h
+    mixing : (J, b, D, D) from innovations of D days to memories, see `_mixing`; shares : (U, J), ρ
     response : (H, U, 4) first rows of Φ^h; starts : (S,); at : (S, H) rows
     error : (S, H, U) forecasts less readings; innovation : (b, U, D), rows as in `Scan`
-    weight, held_weight : (S, H, U); step_weight : (b, U, D); each sums to one
+    weight, held_weight : (S, H, U); step_weight : (b, U, D); means over units, see `_shares`
     forecast_deviation, step_deviation : σ_r, σ_e; readings : n
     """
 
@@ -225,8 +220,8 @@ class Problem(NamedTuple):
     free: Scan
     heat: Tensor
     K: Tensor
-    replay: Tensor
     mixing: Tensor
+    shares: Tensor
     lag: int
     response: Tensor
     starts: Tensor
@@ -247,18 +242,16 @@ class Problem(NamedTuple):
         δ = self.observed(corrected[..., None] * q)
         c = torch.eye(N, dtype=torch.float64)[:1].expand(len(self.K), 1, N)  # reads the air
         e = -δ.read_before(c @ self.free.transition) - self.heat[:, 0, None] * q[:, :, 0]  # -δ⁻_a
-        usual = torch.nn.functional.pad((e @ self.mixing)[..., :-1], (1, 0))  # of the days before
-        X = self.free(
-            torch.cat([self.heat[..., None], self.replay[..., None]], -1) @ torch.stack([q[:, :, 0], usual], 2)
-        )
+        usual = torch.einsum("uj,jbud->bud", self.shares, e @ self.mixing)
+        X = self.free(torch.stack([self.heat, self.K], -1) @ torch.stack([q[:, :, 0], usual], 2))
         at_start = self.starts % self.lag, self.starts // self.lag
         moved = torch.einsum("huj,suj->shu", self.response, δ.at(*at_start) - X.at(*at_start))
         return X.read(c)[self.at % self.lag, :, self.at // self.lag] + moved, e
 
 
-def problem_of(records: Records, θ: Floats, layout: Layout, recipe: Recipe, given: Floats | None = None) -> Problem:
+def problem_of(records: Records, θ: Floats, layout: Layout, recipe: Recipe) -> Problem:
     """Run fingerprints without learnt features once; the last `HELD_OUT` of the time is kept from the losses."""
-    windows = windows_of(records, recipe, given)
+    windows = windows_of(records, recipe)
     U, T = windows.measured.shape
     h, lag = records.step_hours, windows.lag
     system = system_of(θ, layout, h)
@@ -271,25 +264,22 @@ def problem_of(records: Records, θ: Floats, layout: Layout, recipe: Recipe, giv
     cut = round((1 - HELD_OUT) * T)
     early, late = at < cut, np.broadcast_to(windows.starts[:, None] >= cut, at.shape)
     corrected = np.eye(N) - system.K[:, :, None] * np.eye(N)[0]
-    days = np.arange(-(-T // lag))
-    age = days[:, None] - days
-    mixing = np.where(age >= 0, np.where(days > 0, FRESH, 1.0) * (1 - FRESH) ** np.maximum(age, 0.0), 0.0).T
     return Problem(
         observed=scan_of(corrected @ system.Φ, lag),
         free=scan_of(system.Φ, lag),
         heat=torch.from_numpy(heat.copy()),
         K=torch.from_numpy(system.K.copy()),
-        replay=torch.from_numpy(system.replay),
-        mixing=torch.from_numpy(mixing),
+        mixing=torch.from_numpy(_mixing(layout, windows.drivers[:1], lag)),
+        shares=torch.from_numpy(system.shares.copy()),
         lag=lag,
         response=torch.from_numpy(response[windows.ahead - 1, :, :, 0].copy()),
         starts=torch.from_numpy(windows.starts),
         at=torch.from_numpy(at),
         error=torch.from_numpy(np.where(windows.weight > 0, error, 0.0).transpose(1, 2, 0).copy()),
         innovation=by_days(torch.from_numpy(runs.innovation[:, :, 0].T), lag),
-        weight=_shares(windows.weight * early).permute(1, 2, 0).contiguous(),
-        held_weight=_shares(windows.weight * late).permute(1, 2, 0).contiguous(),
-        step_weight=by_days(_shares(windows.step_weight * (np.arange(T) < cut)), lag),
+        weight=_shares(windows.weight, early).permute(1, 2, 0).contiguous(),
+        held_weight=_shares(windows.weight, late).permute(1, 2, 0).contiguous(),
+        step_weight=by_days(_shares(windows.step_weight, np.arange(T) < cut), lag),
         forecast_deviation=recipe.forecast_deviation,
         step_deviation=recipe.step_deviation,
         readings=float(windows.readings.mean()),
@@ -303,11 +293,30 @@ def by_days(rows: Tensor, lag: int) -> Tensor:
     return torch.nn.functional.pad(rows, (0, days * lag - T)).reshape(U, days, lag).permute(2, 0, 1).contiguous()
 
 
-def _shares(weight: Floats) -> Tensor:
-    """The same for every unit that has any, and one in all.  (U, ...)"""
-    each = weight.reshape(len(weight), -1).sum(1).reshape(-1, *[1] * (weight.ndim - 1))
-    shares = weight / np.where(each > 0, each, 1.0)
-    return torch.from_numpy(shares / max(float(shares.sum()), 1.0))
+def _mixing(layout: Layout, drivers: Floats, lag: int) -> Floats:
+    """What each memory holds of each day's innovation before a row is read: those of units that were read throughout.
+
+    Found by letting `Habits` learn an innovation of one on one day after the other, side by side.
+    drivers : (1, T, m) -> (J, b, D, D): memory, place in the day, day of the innovation, day of the row
+    """
+    T, J = drivers.shape[1], len(MEMORIES)
+    D = -(-T // lag)
+    shares = np.repeat(np.eye(J), D, axis=0)  # (J D, J): each row's "unit" has one memory and one day
+    habits = Habits(shares, layout, drivers, np.ones((J * D, T), dtype=bool), 1, lag)
+    mixing, on_day = np.zeros((J, lag, D, D)), np.tile(np.eye(D), (1, J))  # (D, J D)
+    for k in range(T):
+        mixing[:, k % lag, :, k // lag] = habits.replayed(k).reshape(J, D)
+        habits.learn(k, on_day[k // lag, :, None])
+    return mixing
+
+
+def _shares(weight: Floats, kept: NDArray[np.bool_]) -> Tensor:
+    """What is kept takes over the weight of each unit's whole record, for a mean over the units that have any.  (U, ...)"""
+    flat = weight * kept
+    axes = tuple(range(1, weight.ndim))
+    whole, part = weight.sum(axes, keepdims=True), flat.sum(axes, keepdims=True)
+    shares = flat * np.divide(whole, part, out=np.zeros_like(part), where=part > 0)
+    return torch.from_numpy(shares / max(int((part > 0).sum()), 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -334,13 +343,9 @@ class EncoderLosses:
         problem = self.problem
         change, e = self._changes(parameters)
         weights, gains = self.split(parameters)
-        centre = gains.mean(0)
-        spread = ((gains - centre) / GAIN_DEVIATION).square().sum(1).mean()
-        prior = (
-            spread
-            + (centre / MEAN_DEVIATION).square().sum()
-            + (weights / self.weight_deviation).square().sum() / len(gains)
-        )
+        mean, deviation = FEATURE_GAIN
+        prior = ((gains - mean) / deviation).square().sum(1).mean()
+        prior = prior + (weights / self.weight_deviation).square().sum() / len(gains)
         penalty = prior / problem.readings
         r = (problem.weight * (problem.error + change).square()).sum() / problem.forecast_deviation**2
         v = (problem.step_weight * (problem.innovation + e).square()).sum() / problem.step_deviation**2
@@ -349,7 +354,7 @@ class EncoderLosses:
         return {"forecasts": r + penalty / 2, "steps": v + penalty / 2}
 
     def held_out(self, parameters: Tensor) -> float:
-        """Mean square of the forecasts that the losses don't see, over σ_r²."""
+        """Σ w(h) r²/σ_r² of the forecasts that the losses don't see."""
         with torch.no_grad():
             change, _ = self._changes(parameters)
             square = (self.problem.held_weight * (self.problem.error + change).square()).sum()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -22,10 +22,11 @@ from surrogates.progress import Progress, progress_bar
 from .adaptation import adapt
 from .calibration import Calibration, rehearse
 from .continuing import remembered
+from .encoder_training import EncoderRecipe, train_encoder
 from .fingerprints import Fingerprints, most_load_of
 from .intake import Data, read
 from .misfit import Recipe, own_errors, windows_of
-from .population import fit_population
+from .population import Population, fit_population
 from .prior import Prior
 from .records import Floats, Records
 from .report import BatteryReport
@@ -59,6 +60,8 @@ class VirtualBatteryNet:
     comfort : lowest and highest comfortable temperature [degC], between which the state of charge runs from 1 to 0
     prior_weight : of the population's prior for new units; below 1, since tens of units are too sure of themselves
     recipe : how a record is weighed
+    encoder : how features of weather and calendar that all units share are learnt (`encoder`), or None for none; the
+        population is then fitted twice
 
     Examples
     --------
@@ -79,6 +82,7 @@ class VirtualBatteryNet:
     comfort: tuple[float, float] = (22.5, 27.5)
     prior_weight: float = 0.3
     recipe: Recipe = field(default_factory=Recipe)
+    encoder: EncoderRecipe | None = None
 
     def __post_init__(self) -> None:
         check_comfort(self.comfort)
@@ -112,18 +116,17 @@ class VirtualBatteryNet:
         records = read(data)
         _check_population(records)
         settings = Settings(records.step_hours, self.comfort, self.recipe)
-        layout, recipe = settings.layout, settings.recipe
-        features = settings.features_of(records)
-        windows = windows_of(records, recipe, features)
         with progress_bar(progress, "population") as step:
-            population = fit_population(windows, layout, recipe, records.step_hours, follow=step)
-        calibration = rehearse(records, population.θ, layout, recipe, self.prior_weight, features)
+            settings, population, learnt = _taught(records, settings, self.encoder, seed, step)
+        features = settings.features_of(records)
+        calibration = rehearse(records, population.θ, settings.layout, self.recipe, self.prior_weight, features)
         prior = population.prior.tempered(self.prior_weight)
         units = _adapted(records, settings, prior, calibration, has_unit_dim=True, start=population.θ)
         figures = {
             "units": records.units,
             "days": float(records.days.mean()),
             "evaluations": population.steps,
+            **learnt,
             "own forecasts over 24 h, RMSE [K]": float(np.nanmean(units.prints.own_error)),
             "std after 1 h, 2.5 days of data [K]": _std(calibration, 2.5, 1 / records.step_hours),
             "std after 24 h, 2.5 days of data [K]": _std(calibration, 2.5, 24 / records.step_hours),
@@ -198,6 +201,25 @@ class FittedVirtualBattery:
         from .storage import fitted_of
 
         return cls(**fitted_of(archive))
+
+
+def _taught(
+    records: Records, settings: Settings, how: EncoderRecipe | None, seed: int, follow: Callable[[float], None]
+) -> tuple[Settings, Population, dict[str, float]]:
+    """Settings with the encoder, if one is wanted; fingerprints and prior of the population; figures of the encoder."""
+    recipe, hours = settings.recipe, records.step_hours
+    plain = fit_population(windows_of(records, recipe), settings.layout, recipe, hours, follow=follow)
+    if how is None:
+        return settings, plain, {}
+    encoder, θ, account = train_encoder(records, plain.θ, settings.layout, recipe, seed=seed, how=how)
+    settings = replace(settings, encoder=encoder)
+    windows = windows_of(records, recipe, settings.features_of(records))
+    again = fit_population(windows, settings.layout, recipe, hours, start=θ, follow=follow)
+    figures = {
+        "features of the encoder": float(encoder.count),
+        "evaluations of the encoder": float(account.evaluations),
+    }
+    return settings, again._replace(steps=plain.steps + again.steps), figures
 
 
 def _adapted(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from surrogates.errors import DataError
 
+from .encoder import Encoder
 from .layout import Layout
 from .misfit import Recipe
 from .records import Floats, Records
@@ -13,16 +14,23 @@ from .records import Floats, Records
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """step_hours : length of a step [h]; comfort : lowest and highest temperature of the band [degC]; the rest as named."""
+    """step_hours : length of a step [h]; comfort : lowest and highest temperature of the band [degC]; encoder : of
+    features that all units share, or None; the rest as named.
+    """
 
     step_hours: float
     comfort: tuple[float, float]
     recipe: Recipe = field(default_factory=Recipe)
-    layout: Layout = field(default_factory=Layout)
+    encoder: Encoder | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """Which number of a fingerprint stands where."""
+        return Layout() if self.encoder is None else Layout(features=self.encoder.count)
 
     def features_of(self, records: Records) -> Floats | None:
         """(U, T, f) learnt features of weather and calendar; None where there is no encoder."""
-        return None
+        return None if self.encoder is None else self.encoder.features(records)
 
     @property
     def step(self) -> str:

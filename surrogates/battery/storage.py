@@ -12,8 +12,8 @@ from surrogates.errors import FileFormatError
 from surrogates.persistence import Archive
 
 from .calibration import Calibration
+from .encoder import Encoder
 from .fingerprints import Fingerprints
-from .layout import Layout
 from .misfit import Recipe
 from .prior import Prior
 from .records import Records
@@ -69,18 +69,22 @@ def _settings_out(settings: Settings) -> tuple[Header, Arrays]:
         "numbers": list(settings.layout.names),
         "features": settings.layout.features,
     }
-    return header, {}
+    encoder = {} if settings.encoder is None else settings.encoder.to_arrays()
+    return header, {f"encoder.{name}": value for name, value in encoder.items()}
 
 
 def _settings_in(header: Header, arrays: Arrays) -> Settings:
-    layout = Layout(header["features"])
-    if list(layout.names) != header["numbers"]:
+    low, high = header["comfort"]
+    mark = "encoder."
+    parts = {name.removeprefix(mark): value for name, value in arrays.items() if name.startswith(mark)}
+    encoder = Encoder.from_arrays(parts) if header["features"] else None
+    settings = Settings(header["step_hours"], (low, high), Recipe(**header["recipe"]), encoder)
+    if list(settings.layout.names) != header["numbers"]:
         raise FileFormatError(
             "the file's fingerprints have other numbers than this version's; it was written by another version of "
             "surrogates: fit the population again"
         )
-    low, high = header["comfort"]
-    return Settings(header["step_hours"], (low, high), Recipe(**header["recipe"]), layout)
+    return settings
 
 
 def _units_out(units: Any) -> tuple[Header, Arrays]:

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 from small_rooms import small_rooms
 
-from surrogates.battery import FittedVirtualBattery, VirtualBatteryNet
+from surrogates.battery import EncoderRecipe, FittedVirtualBattery, VirtualBatteryNet
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +18,8 @@ def neighbourhood() -> xr.Dataset:
 @pytest.fixture(scope="session")
 def net(neighbourhood: xr.Dataset) -> FittedVirtualBattery:
     return VirtualBatteryNet().fit(neighbourhood.isel(unit=slice(0, 4)))
+
+
+@pytest.fixture(scope="session")
+def net_with_encoder(neighbourhood: xr.Dataset) -> FittedVirtualBattery:
+    return VirtualBatteryNet(encoder=EncoderRecipe(steps=5)).fit(neighbourhood.isel(unit=slice(0, 4)))
