@@ -30,8 +30,12 @@ from surrogates.datasets import Rooms, air_conditioned_rooms
 from surrogates.datasets.rooms import read_rooms
 from surrogates.physics.virtual_battery import linear_recurrence
 
-OURS, BEST = "VirtualBatteryNet", "hierarchical ARX"
-LINEAR: dict[str, Baseline] = {BEST: HierarchicalARX(), "ARX(8), own data": ARX()}
+OURS, PLAIN, BEST = "VirtualBatteryNet", "ours without encoder", "hierarchical ARX"
+LINEAR: dict[str, Baseline] = {
+    PLAIN: VirtualBatteryNet(encoder=None),
+    BEST: HierarchicalARX(),
+    "ARX(8), own data": ARX(),
+}
 OTHERS: dict[str, Baseline] = {
     "persistence": Persistence(),
     "1R1C": OutputError(stores=1),
@@ -72,13 +76,13 @@ def _covered(forecast: Floats, deviation: Floats, records: Records, starts: np.n
 
 def told(errors: pd.DataFrame) -> None:
     """Tables of errors, of differences to the best rival, and of coverage."""
-    by_unit = errors.groupby(["method", "share", "unit"], sort=False)["K"].mean()
+    by_unit = errors.groupby(["method", "share", "unit"])["K"].mean()
     print("\nerror over 24 h, mean over newcomers [K]\n")
-    print(by_unit.groupby(["method", "share"], sort=False).mean().unstack().round(3).to_string())
+    print(by_unit.groupby(["method", "share"]).mean().unstack().round(3).to_string())
     unseen = errors[errors["climate"] == "Golden"]
     print("\nthe same in the climate that no population unit saw [K]\n")
-    print(unseen.groupby(["method", "share"], sort=False)["K"].mean().unstack().round(3).to_string())
-    for name in [name for name in (BEST, "ARX(8), own data") if name in by_unit.index.get_level_values(0)]:
+    print(unseen.groupby(["method", "share"])["K"].mean().unstack().round(3).to_string())
+    for name in [name for name in (BEST, "ARX(8), own data", PLAIN) if name in by_unit.index.get_level_values(0)]:
         print(f"\nsaved against {name}, paired by newcomer")
         for share in SHARES:
             theirs, ours = by_unit[name, share], by_unit[OURS, share]
@@ -109,11 +113,12 @@ def responses(methods: Mapping[str, Fitted], rooms: Rooms) -> None:
         for name, method in methods.items():
             forecaster = method.adapt(newcomers.during(split.first, split.last))
             found = response_share(forecaster, first, second, events)
+            day = response_share(forecaster, first, second, events, horizon=first.steps_per_day)
             warms = _warms(forecaster, first, events[:1])
             spread = found.share.std(ddof=1) / np.sqrt(len(found.share))
             print(
-                f"  {split.share:4.0%} {name:20s} {found.share.mean():.3f} ± {spread:.3f}   {found.error.mean():.3f} K   "
-                f"warms in {warms:.0%} of fits"
+                f"  {split.share:4.0%} {name:20s} {found.share.mean():.3f} ± {spread:.3f}   {found.error.mean():.3f} K, "
+                f"over a day {day.error.mean():.3f} K   warms in {warms:.0%} of fits"
             )
 
 

@@ -45,13 +45,15 @@ class VirtualBatteryNet:
 
     A room is three passive thermal stores (air, inner mass, deep mass) and a disturbance in innovation form,
 
-        dT_a/dt = ko (T_o - T_a) + km (M - T_a) + Σ g_j G_j + q(calendar) - b η(T_o, w, p) p + d
+        dT_a/dt = ko (T_o - T_a) + km (M - T_a) + Σ g_j G_j + q - b η(T_o, w, p) p + d
         dM/dt   = kr (T_a - M) + kmo (T_o - M) + k2 (M2 - M) + Σ h_j G_j,      dM2/dt = kr2 (M - M2),      dd/dt = -kd d
 
-    stepped exactly, observed while readings come, and replaying the innovations that are usual at the hour. Some forty
-    numbers a unit are found by Gauss-Newton on 24-h open-loop forecasts, under a prior that the population gives (empirical
-    Bayes); so a new unit needs a day or two. More power never warms a room, whatever the numbers. Forecast intervals come
-    from rehearsals: each unit of the population is met as if it were new.
+    stepped exactly, observed while readings come, and replaying innovations that are usual at the hour and the kind of
+    day. q holds the calendar, what the last day left, and the features of a shared encoder of weather and calendar, which
+    each unit scales for itself (our reading of a "terminal sensitivity modulation"). Some fifty numbers a unit are found by
+    Gauss-Newton on 24-h open-loop forecasts, under a prior that the population gives (empirical Bayes); so a new unit needs
+    a day or two. More power never warms a room, whatever the numbers. Forecast intervals come from rehearsals: each unit of
+    the population is met as if it were new.
 
     After the abstract of VB-NET (arXiv 2603.07601); equations and network are ours.
 
@@ -68,7 +70,7 @@ class VirtualBatteryNet:
     >>> from surrogates.datasets import air_conditioned_rooms
     >>> rooms = air_conditioned_rooms()
     >>> some = rooms.population.isel(unit=slice(0, 4), time=slice(0, 960))  # four rooms, ten days
-    >>> net = VirtualBatteryNet().fit(some)
+    >>> net = VirtualBatteryNet(encoder=None).fit(some)
     >>> unit = net.adapt(rooms.newcomers.isel(unit=0, time=slice(0, 240)))  # a new room, two days and a half
     >>> tomorrow = rooms.newcomers.isel(unit=0, time=slice(240, 336)).drop_vars("indoor_temperature")
     >>> forecast = unit.predict(tomorrow)
@@ -82,7 +84,7 @@ class VirtualBatteryNet:
     comfort: tuple[float, float] = (22.5, 27.5)
     prior_weight: float = 0.3
     recipe: Recipe = field(default_factory=Recipe)
-    encoder: EncoderRecipe | None = None
+    encoder: EncoderRecipe | None = field(default_factory=EncoderRecipe)
 
     def __post_init__(self) -> None:
         check_comfort(self.comfort)

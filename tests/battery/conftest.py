@@ -17,7 +17,7 @@ def neighbourhood() -> xr.Dataset:
 
 @pytest.fixture(scope="session")
 def net(neighbourhood: xr.Dataset) -> FittedVirtualBattery:
-    return VirtualBatteryNet().fit(neighbourhood.isel(unit=slice(0, 4)))
+    return VirtualBatteryNet(encoder=None).fit(neighbourhood.isel(unit=slice(0, 4)))
 
 
 @pytest.fixture(scope="session")
