@@ -46,8 +46,10 @@ class Calibration(NamedTuple):
     """Errors of rehearsed cold starts.
 
     days : (k,) amounts of data; deviation : (k, H) σ [K] by horizon; spread : (k,) by which parameters' standard
-    deviations are multiplied; exponent : (k,) α; usual : (k,) s̄ [K]; shared : (k,) relative error of the power that all
-    units together draw to hold their set-points, root mean square over blocks of 3 h
+    deviations are multiplied; exponent : (k,) α; usual : (k,) s̄ [K]
+    residual : (k,) share of yesterday's error that is added to a forecast (`forecasting.with_residual`); zeros for none
+    shared : (k,) relative error of the power that all units together draw to hold their set-points, root mean square over
+        blocks of 3 h
     """
 
     days: Floats
@@ -55,6 +57,7 @@ class Calibration(NamedTuple):
     spread: Floats
     exponent: Floats
     usual: Floats
+    residual: Floats
     shared: Floats
 
     def deviation_of(self, days: Floats, own_error: Floats) -> Floats:
@@ -71,6 +74,10 @@ class Calibration(NamedTuple):
         """(U,) by which standard deviations of parameters are multiplied."""
         return self._at(days, self.spread)
 
+    def residual_of(self, days: Floats) -> Floats:
+        """(U,) share of yesterday's error that is added to a forecast."""
+        return self._at(days, self.residual)
+
     def shared_of(self, days: Floats) -> Floats:
         """(U,) relative error of power that units share; sums over many units don't average it away."""
         return self._at(days, self.shared)
@@ -80,9 +87,12 @@ class Calibration(NamedTuple):
 
 
 class _Rehearsal(NamedTuple):
-    """Errors (U, S, H), own errors (U,), standardised differences of fingerprints (U, q), shared error of power."""
+    """Errors (U, S, H) and those of the forecasts of 24 h before; own errors (U,), standardised differences of fingerprints
+    (U, q), shared error of power.
+    """
 
     errors: Floats
+    before: Floats
     own: Floats
     apart: Floats
     shared: float
@@ -108,6 +118,8 @@ def rehearse(
     recipe: Recipe,
     weight: float,
     features: Floats | None = None,
+    *,
+    has_residual: bool = False,
 ) -> Calibration:
     """Meet each unit of a population as if it were new.
 
@@ -115,6 +127,8 @@ def rehearse(
     ----------
     records : of the population; θ : (U, P) their fingerprints from all data
     weight : by which the prior is tempered, as for new units
+    features : (U, T, f) learnt features, or None
+    has_residual : whether forecasts get a share of yesterday's error, the one that would have served best
     """
     T, H = records.steps, round(recipe.horizon / records.step_hours)
     taught = round(TAUGHT * T)
@@ -124,7 +138,7 @@ def rehearse(
         _direction(records, θ, layout, recipe, weight, features, T - taught, np.arange(0, T - taught - H, BETWEEN)),
     )
     amounts = [d for d in REHEARSED if d <= TAUGHT * total] or [TAUGHT * total]
-    rows: list[tuple[Floats, float, float, float, float]] = []
+    rows: list[tuple[Floats, float, float, float, float, float]] = []
     for days in amounts:
         length = min(round(days * records.steps_per_day), taught)
         met = [
@@ -132,12 +146,14 @@ def rehearse(
             for way in ways
             for first in sorted({way.first, way.first + taught - length})
         ]
+        share = _share_of(met) if has_residual else 0.0
+        met = [one._replace(errors=one.errors - share * np.nan_to_num(one.before)) for one in met]
         usual = float(np.exp(np.nanmean(np.log(np.concatenate([one.own for one in met])))))
         exponent = _exponent(met)
         apart = np.abs(np.concatenate([one.apart for one in met]))
         spread = max(1.0, float(np.quantile(apart, 0.9)) / NINETY)
         shared = max(one.shared for one in met)
-        rows.append((_least_favourable(met, usual, exponent), spread, exponent, usual, shared))
+        rows.append((_least_favourable(met, usual, exponent), spread, exponent, usual, share, shared))
     deviation, *columns = zip(*rows, strict=True)
     return Calibration(np.array(amounts), np.array(deviation), *(np.array(column) for column in columns))
 
@@ -191,11 +207,25 @@ def _meet(
     keep = judged(records, starts, ahead, round(recipe.warm_up / step_hours))
     predicted = forecast(fit.θ, layout, records, starts, len(ahead), features)
     errors = np.where(keep, predicted - records.indoor[:, starts[:, None] + ahead], np.nan)
+    before = np.full_like(errors, np.nan)
+    old = starts >= records.steps_per_day
+    if old.any() and len(ahead) <= records.steps_per_day:
+        then = starts[old] - records.steps_per_day
+        missed = forecast(fit.θ, layout, records, then, len(ahead), features) - records.indoor[:, then[:, None] + ahead]
+        before[:, old] = np.where(judged(records, then, ahead, round(recipe.warm_up / step_hours)), missed, np.nan)
     place = slice(0, layout.cooling + 1)
     deviation = np.sqrt(np.einsum("upp->up", np.linalg.inv(fit.precision)))[:, place]
     own = own_errors(fit.θ, layout, stretch, step_hours)
     shared = _shared_error(fit.θ, layout, records, starts[::SPARSE], features)
-    return _Rehearsal(errors, own, (fit.θ - way.θ)[:, place] / deviation, shared)
+    return _Rehearsal(errors, before, own, (fit.θ - way.θ)[:, place] / deviation, shared)
+
+
+def _share_of(met: list[_Rehearsal]) -> float:
+    """The share of yesterday's error that leaves the least squares, in [0, 1]."""
+    pairs = [np.where(np.isfinite(one.errors), one.before, np.nan) for one in met]
+    square = sum(float(np.nansum(before**2)) for before in pairs)
+    product = sum(float(np.nansum(one.errors * before)) for one, before in zip(met, pairs, strict=True))
+    return float(np.clip(product / square, 0.0, 1.0)) if square > 0 else 0.0
 
 
 def _shared_error(θ: Floats, layout: Layout, records: Records, starts: Integers, features: Floats | None) -> float:

@@ -25,6 +25,7 @@ class Fingerprints:
     deviation : (U, H) standard deviations of temperature forecasts by horizon, up to 24 h [K]
     days : (U,) how much was measured; own_error : (U,) of forecasts over the unit's own record [K], NaN if none was judged
     most_load : (U,) largest power per rated power
+    residual : (U,) share of yesterday's error that is added to a forecast
     shared : (U,) relative error of power that all units have in common
     is_converged : (U,)
     """
@@ -36,6 +37,7 @@ class Fingerprints:
     days: Floats
     own_error: Floats
     most_load: Floats
+    residual: Floats
     shared: Floats
     is_converged: NDArray[np.bool_]
 

@@ -42,6 +42,36 @@ def forecast(
     return answer[:, np.searchsorted(order, starts)] + ORIGIN
 
 
+def with_residual(
+    θ: Floats,
+    layout: Layout,
+    records: Records,
+    starts: Integers,
+    horizon: int,
+    share: Floats,
+    features: Floats | None = None,
+) -> Floats:
+    """Forecasts with the linear residual: a share of the error that the forecast from 24 h before has made by the start.
+
+        T(s + h) = T_physics(s + h) + α r(h),     r(h) = measured - T_physics from s - 24 h, at s - 24 h + (h modulo 24 h)
+
+    α in [0, 1] weighs finitely many past readings, so the residual is stable; power to come isn't in it, so that more power
+    cools as it does without.
+
+    share : (U,) α; the other parameters and the answer are those of `forecast`
+    """
+    answer = forecast(θ, layout, records, starts, horizon, features)
+    lag = records.steps_per_day
+    old = np.nonzero(starts >= lag)[0]
+    if len(old) and (share > 0).any():
+        rows = starts[old, None] - lag + np.arange(1, lag + 1)
+        missed = records.indoor[:, rows] - forecast(θ, layout, records, starts[old] - lag, lag, features)
+        fine = np.isfinite(missed) & records.is_known[:, rows]
+        residual = share[:, None, None] * np.where(fine, missed, 0.0)
+        answer[:, old] += residual[:, :, np.arange(horizon) % lag]
+    return answer
+
+
 def without_start(system: System) -> System:
     """The same rooms for another record: offsets at a record's start belong to the record they were fitted to."""
     return system._replace(start=np.zeros_like(system.start))

@@ -64,6 +64,8 @@ class VirtualBatteryNet:
     recipe : how a record is weighed
     encoder : how features of weather and calendar that all units share are learnt (`encoder`), or None for none; the
         population is then fitted twice
+    has_residual : whether forecasts get a linear residual besides: a share of the error of yesterday's forecast at the same
+        hour, the share that would have served best in rehearsals. It leaves plans, promises and batteries alone
 
     Examples
     --------
@@ -85,6 +87,7 @@ class VirtualBatteryNet:
     prior_weight: float = 0.3
     recipe: Recipe = field(default_factory=Recipe)
     encoder: EncoderRecipe | None = field(default_factory=EncoderRecipe)
+    has_residual: bool = False
 
     def __post_init__(self) -> None:
         check_comfort(self.comfort)
@@ -121,7 +124,15 @@ class VirtualBatteryNet:
         with progress_bar(progress, "population") as step:
             settings, population, learnt = _taught(records, settings, self.encoder, seed, step)
         features = settings.features_of(records)
-        calibration = rehearse(records, population.θ, settings.layout, self.recipe, self.prior_weight, features)
+        calibration = rehearse(
+            records,
+            population.θ,
+            settings.layout,
+            self.recipe,
+            self.prior_weight,
+            features,
+            has_residual=self.has_residual,
+        )
         prior = population.prior.tempered(self.prior_weight)
         units = _adapted(records, settings, prior, calibration, has_unit_dim=True, start=population.θ)
         figures = {
@@ -249,6 +260,7 @@ def _adapted(
         days,
         own,
         np.where(days < SEEN_ENOUGH, np.fmax(most, usual_most_load), most),
+        calibration.residual_of(days),
         calibration.shared_of(days),
         fit.is_converged,
     )

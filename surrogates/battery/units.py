@@ -17,7 +17,7 @@ from surrogates.physics.virtual_battery import Battery, Fleet, Stores, aggregate
 
 from .continuing import Ahead, continued
 from .fingerprints import Fingerprints
-from .forecasting import forecast
+from .forecasting import with_residual
 from .intake import Data
 from .labels import described, over_units, parameters_of
 from .planning import Plan, marginal_factor, plans
@@ -99,7 +99,7 @@ class AdaptedUnits:
         s = self.settings
         features = s.features_of(ahead.records)
         at = np.array([ahead.start])
-        air = forecast(prints.θ, s.layout, ahead.records, at, ahead.horizon, features)[:, 0]
+        air = with_residual(prints.θ, s.layout, ahead.records, at, ahead.horizon, prints.residual, features)[:, 0]
         known = prints.deviation.shape[1]
         step = np.minimum(np.arange(ahead.horizon) + ahead.stale[:, None], known - 1)
         std = np.take_along_axis(prints.deviation, step, axis=1)
@@ -148,7 +148,8 @@ class AdaptedUnits:
                 f"with horizon rows after it"
             )
         s = self.settings
-        return forecast(self.prints.θ, s.layout, records, starts, horizon, s.features_of(records))
+        features = s.features_of(records)
+        return with_residual(self.prints.θ, s.layout, records, starts, horizon, self.prints.residual, features)
 
     def plan(
         self,

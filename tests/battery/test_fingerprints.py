@@ -4,68 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from true_rooms import RECIPE, STEP, Floats, drawn, simulated, weather
 
 from surrogates.battery.adaptation import SLOWEST_MEMORY, adapt, memory, pick
 from surrogates.battery.calibration import (
-    TAUGHT,
     Calibration,
-    _direction,
-    _least_favourable,
-    _meet,
-    _Rehearsal,
     rehearse,
 )
 from surrogates.battery.drivers import ORIGIN, columns_of, power_columns
 from surrogates.battery.forecasting import forecast
 from surrogates.battery.habits import FRESH, Habits
-from surrogates.battery.holding import hold, thermostats
 from surrogates.battery.layout import Layout, hand_prior
 from surrogates.battery.misfit import Recipe, misfit_of, own_errors, value_of, windows_of
 from surrogates.battery.observer import forecasts, responses, run
 from surrogates.battery.population import first_prior, fit_population, prior_from
 from surrogates.battery.prior import Prior
-from surrogates.battery.records import Records
 from surrogates.battery.system import slopes_of, system_of
-
-Floats = NDArray[np.float64]
-STEP = 0.25
-RECIPE = Recipe(stride=3.0)
-
-
-def weather(units: int, steps: int, seed: int) -> Records:
-    """Records without temperatures that mean anything."""
-    rng = np.random.default_rng(seed)
-    time = np.datetime64("2025-06-01T00:15", "ns") + np.arange(steps) * np.timedelta64(15, "m")
-    hour = np.arange(steps) * STEP
-    sun = np.maximum(np.sin(2 * np.pi * (hour - 6) / 24), 0) * rng.uniform(0.5, 1, (units, steps))
-    held = np.repeat(rng.uniform(0, 2, (units, steps // 6 + 1)), 6, axis=1)[:, :steps]
-    return Records(
-        tuple(f"room {u}" for u in range(units)), time, STEP, held, 25 + rng.normal(size=(units, steps)),
-        28 + 5 * np.sin(2 * np.pi * (hour - 9) / 24) + 0.3 * rng.normal(size=(units, steps)),
-        600 * sun[..., None] * rng.uniform(0.3, 1, (units, 1, 5)), 12 + rng.normal(size=(units, steps)),
-        np.full((units, steps), 24.0), np.full(units, 2.0), np.ones((units, steps), dtype=bool),
-    )  # fmt: skip
-
-
-def drawn(layout: Layout, units: int, seed: int, spread: float = 0.4) -> Floats:
-    mean, deviation = hand_prior(layout)
-    θ = mean + spread * deviation * np.random.default_rng(seed).normal(size=(units, layout.size))
-    θ[:, layout.observer] = mean[layout.observer]
-    return θ
-
-
-def simulated(θ: Floats, layout: Layout, steps: int, seed: int, noise: float = 0.0) -> Records:
-    """Rooms of these fingerprints that follow their physics exactly, read with noise [K]; no innovations."""
-    records = weather(len(θ), steps, seed)
-    system, z = system_of(θ, layout, STEP), columns_of(records)
-    x = np.zeros((len(θ), 4))
-    air = np.zeros((len(θ), steps))
-    for k in range(steps):
-        x = np.einsum("uij,uj->ui", system.Φ, x) + np.einsum("ujm,um->uj", system.G, z[:, k])
-        air[:, k] = x[:, 0]
-    records.indoor[:] = air + ORIGIN + noise * np.random.default_rng(seed + 1).normal(size=air.shape)
-    return records
 
 
 def test_gradients_are_those_of_differences() -> None:
@@ -257,28 +211,6 @@ def test_a_prior_from_fingerprints_has_their_mean_and_leaves_starts_alone() -> N
     assert np.linalg.eigvalsh(prior.precision).min() > 0
 
 
-def test_a_thermostat_holds_its_set_point_and_its_power_does_what_it_says() -> None:
-    layout, records = Layout(), weather(3, 96, 17)
-    θ = drawn(layout, 3, 18, spread=0.2)
-    system = system_of(θ, layout, STEP)
-    records.power[:] = records.rated_power[:, None]
-    z = columns_of(records)
-    set_point, limit = np.full((3, 96), -1.0), np.full((3, 96), 1.5)
-    state = np.zeros((3, 4))
-    held = hold(system, layout, state, z, np.zeros((3, 96, 4)), set_point, limit)
-    inside = (held.load > 1e-9) & (held.load < 1.5 - 1e-9)
-    assert inside.mean() > 0.3
-    assert held.state[..., 0][inside] == pytest.approx(-1.0, abs=1e-9)
-    assert (held.state[..., 0][held.load == 0] <= -1 + 1e-9).all()
-    records.power[:] = held.load * records.rated_power[:, None]  # the same power, step by step
-    again, z = state, columns_of(records)
-    for k in range(96):
-        again = np.einsum("uij,uj->ui", system.Φ, again) + np.einsum("ujm,um->uj", system.G, z[:, k])
-        assert again == pytest.approx(held.state[:, k], abs=1e-9)
-    off = hold(system, layout, state, z, np.zeros((3, 96, 4)), np.full((3, 96), np.nan), limit)
-    assert (off.load == 0).all()
-
-
 def test_records_know_their_clock() -> None:
     records = weather(1, 3 * 96, 19)
     assert records.hour[0] == pytest.approx(0.125)
@@ -339,61 +271,6 @@ def test_nothing_counts_that_follows_from_unknown_power() -> None:
         ].all()
 
 
-def test_a_unit_without_forecasts_to_judge_has_no_error_and_a_usual_deviation() -> None:
-    layout, records = Layout(), weather(2, 200, 24)
-    records.indoor[1] = np.nan
-    own = own_errors(drawn(layout, 2, 25), layout, windows_of(records, RECIPE), STEP)
-    assert np.isfinite(own[0])
-    assert np.isnan(own[1])
-    one, two = np.array([1.0, 10.0]), np.ones((2, 96))
-    calibration = Calibration(one, two, *(np.ones(2) for _ in range(4)))
-    assert calibration.deviation_of(np.array([2.0, 2.0]), np.array([3.0, np.nan]))[:, 0] == pytest.approx([3.0, 1.0])
-
-
-def test_a_rehearsal_sees_nothing_of_the_part_that_it_is_judged_on() -> None:
-    layout, recipe = Layout(), Recipe(stride=6.0, judged_every=4.0)
-    mean, deviation = hand_prior(layout)
-    θ = mean + 0.2 * deviation * np.random.default_rng(26).normal(size=(5, layout.size))
-    θ[:, layout.observer] = mean[layout.observer]
-    records = simulated(θ, layout, 12 * 96, 27, noise=0.05)
-    taught, places = round(TAUGHT * records.steps), np.array([10])
-    for first, unseen in ((0, slice(taught, None)), (records.steps - taught, slice(0, records.steps - taught))):
-        ways, met = [], []
-        for warmer in (0.0, 1.0):
-            records.indoor[:, unseen] += warmer
-            ways.append(_direction(records, θ, layout, recipe, 0.3, None, first, places + first))
-            met.append(_meet(records, ways[-1], layout, recipe, first, first + 2 * 96, None))
-        assert np.array_equal(ways[0].θ, ways[1].θ)
-        assert np.array_equal(ways[0].prior.mean, ways[1].prior.mean)
-        assert np.array_equal(met[0].own, met[1].own)
-        assert np.array_equal(met[0].apart, met[1].apart)
-
-
-def test_the_least_favourable_rehearsal_counts_at_each_horizon() -> None:
-    rng = np.random.default_rng(32)
-    near, far = rng.normal(size=(40, 300, 2)) * [0.2, 0.3], rng.normal(size=(40, 300, 2)) * [0.1, 0.6]
-    met = [_Rehearsal(errors, np.ones(40), np.zeros((40, 1)), 0.0) for errors in (near, far)]
-    assert _least_favourable(met, 1.0, 0.5) == pytest.approx([0.2, 0.6], rel=0.03)
-
-
-def test_intervals_of_rehearsed_populations_cover_new_units() -> None:
-    layout, recipe = Layout(), Recipe(stride=4.0, judged_every=2.0)
-    mean, deviation = hand_prior(layout)
-    θ = mean + 0.2 * deviation * np.random.default_rng(33).normal(size=(27, layout.size))
-    θ[:, layout.observer], θ[:, layout.start] = mean[layout.observer], 0.0
-    records = simulated(θ, layout, 14 * 96, 34, noise=0.1)
-    old, new = records.of(np.arange(11)), records.of(np.arange(11, 27))
-    population = fit_population(windows_of(old, recipe), layout, recipe, STEP)
-    calibration = rehearse(old, population.θ, layout, recipe, 0.3)
-    days, starts = new.during(96, 3 * 96), np.arange(8 * 96, 13 * 96, 29)
-    windows = windows_of(days, recipe)
-    fit = adapt(windows, population.prior.tempered(0.3), layout, recipe, STEP)
-    std = calibration.deviation_of(days.days, own_errors(fit.θ, layout, windows, STEP))
-    error = forecast(fit.θ, layout, new, starts, 96) - new.indoor[:, starts[:, None] + np.arange(1, 97)]
-    inside = (np.abs(error) < 1.645 * std[:, None]).mean(axis=(0, 1))
-    assert inside[[3, 11, 23, 47, 95]].min() > 0.85
-
-
 def test_fewer_units_are_trusted_less_with_correlations() -> None:
     layout = Layout()
     θ = drawn(layout, 48, 35)
@@ -403,26 +280,3 @@ def test_fewer_units_are_trusted_less_with_correlations() -> None:
         Σ = np.linalg.inv(prior_from(θ[:units], layout).precision)
         correlation.append(Σ[0, 1] / np.sqrt(Σ[0, 0] * Σ[1, 1]))
     assert correlation[0] < 0.7 < 0.9 < correlation[1] < 1
-
-
-def test_thermostats_of_true_rooms_draw_what_was_drawn() -> None:
-    layout, T = Layout(), 3 * 96
-    θ = drawn(layout, 3, 40, spread=0.2)
-    θ[:, layout.start] = 0.0
-    records = weather(3, T, 41)
-    records.power[:] = records.rated_power[:, None]
-    records.set_point[:] = np.repeat(np.random.default_rng(42).uniform(22, 27, (3, T // 8)), 8, axis=1)
-    system, limit = system_of(θ, layout, STEP), np.full(3, 1.2)
-    held = hold(
-        system, layout, np.zeros((3, 4)), columns_of(records), np.zeros((3, T, 4)), records.set_point - ORIGIN,
-        limit[:, None] * np.ones(T),
-    )  # fmt: skip
-    records.power[:] = held.load * records.rated_power[:, None]
-    records.indoor[:] = held.state[..., 0] + ORIGIN
-    starts = np.array([150, 180])
-    found = thermostats(θ, layout, records, starts, 96, limit, None)
-    rows = starts[:, None] + np.arange(1, 97)
-    # the observer has forgotten its start after a day and a half, but for the deep mass
-    assert found == pytest.approx(held.load[:, rows], abs=0.05)
-    records.set_point[1, 200] = np.nan
-    assert np.isnan(thermostats(θ, layout, records, starts, 96, limit, None)[1, 0, 49])

@@ -1,4 +1,4 @@
-"""The public model with features that all units share."""
+"""The public model with its options: features that all units share, and a linear residual."""
 
 from __future__ import annotations
 
@@ -95,3 +95,25 @@ def test_the_report_tells_of_the_encoder(net: FittedVirtualBattery, net_with_enc
     assert net_with_encoder.report.figures["features of the encoder"] == 2
     assert net_with_encoder.report.figures["evaluations of the encoder"] >= 5
     assert "encoder" not in str(net.report)
+
+
+def test_a_net_with_a_residual_adds_a_share_of_what_was_missed_yesterday(
+    neighbourhood: xr.Dataset, tmp_path: Path
+) -> None:
+    few = neighbourhood.isel(unit=slice(0, 4), time=slice(0, 10 * 96))
+    nets = [VirtualBatteryNet(encoder=None, has_residual=wanted).fit(few) for wanted in (True, False)]
+    share = nets[0].calibration.residual
+    assert ((share >= 0) & (share <= 1)).all()
+    assert (nets[1].calibration.residual == 0).all()
+    past, ahead = (neighbourhood.isel(unit=[4], time=slice(96 * a, 96 * b)) for a, b in ((3, 6), (6, 7)))
+    unit, plain = (net.adapt(past) for net in nets)
+    found, without = (u.predict(ahead.drop_vars("indoor_temperature"))["temperature"].to_numpy() for u in (unit, plain))
+    missed = plain.predict(past, start=past["time"].values[191])["temperature"].to_numpy()
+    wanted = without + unit.prints.residual * (past["indoor_temperature"].to_numpy()[:, 192:] - missed)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    unit.save(tmp_path / "unit.surrogate")
+    assert (
+        load(tmp_path / "unit.surrogate")
+        .predict(ahead, start=past["time"].values[-1])
+        .identical(unit.predict(ahead, start=past["time"].values[-1]))
+    )
