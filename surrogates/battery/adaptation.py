@@ -17,7 +17,7 @@ from .prior import Prior
 from .system import system_of
 
 Floats = NDArray[np.float64]
-#: the observer must forget: the slowest error of its estimate shrinks at least by this factor in a step. Without it a
+#: the observer must forget: the slowest error of its estimate shrinks at least by this factor in 15 min. Without it a
 #: fit can trade a good fit of short records for an observer that explodes later
 SLOWEST_MEMORY = 0.998
 #: dampings that are tried for a step, and the least share of its promise that it must keep
@@ -152,7 +152,7 @@ def _step(gradient: Floats, curvature: Floats, damping: Floats) -> tuple[Floats,
 
 
 def memory(θ: Floats, layout: Layout, step_hours: float) -> Floats:
-    """(U,) factor by which the observer's slowest error shrinks in a step: spectral radius of (I - K c) Φ."""
+    """(U,) factor by which the observer's slowest error shrinks in 15 min: spectral radius of (I - K c) Φ, to that time."""
     system = system_of(θ, layout, step_hours)
     error = system.Φ - system.K[:, :, None] * system.Φ[:, None, 0]
-    return np.asarray(np.abs(np.linalg.eigvals(error)).max(axis=-1))
+    return np.asarray(np.abs(np.linalg.eigvals(error)).max(axis=-1) ** (0.25 / step_hours))
