@@ -83,7 +83,7 @@ def test_a_seed_gives_the_same_net_again_and_another_one_another(
     net_with_encoder: FittedVirtualBattery, neighbourhood: xr.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # rehearsals draw nothing, and take half of the time
-    monkeypatch.setattr(model, "rehearse", lambda *_: net_with_encoder.calibration)
+    monkeypatch.setattr(model, "rehearse", lambda *_, **__: net_with_encoder.calibration)
     some, recipe = neighbourhood.isel(unit=slice(0, 4)), EncoderRecipe(steps=5)
     same, other = (VirtualBatteryNet(encoder=recipe).fit(some, seed=seed) for seed in (0, 1))
     θ = net_with_encoder.population.prints.θ
