@@ -80,17 +80,21 @@ def continued(memory: Records, data: Data, start: str | np.datetime64 | None) ->
     """
     rows = read(data, step=f"{round(memory.step_hours * 60)}min", need_indoor=False)
     chosen, rows = _matched(memory, rows)
-    last = _last_reading(rows, start)
     past = memory.of(chosen)
-    rows = replace(rows, indoor=np.where(np.arange(rows.steps) <= last, rows.indoor, np.nan), notes=past.notes)
+    before = _place(past, rows)
+    rows = _recalled(past, rows, before)
+    last = _last_reading(rows, start)
+    told = tuple(note for note in rows.notes if "rated_power" not in note)  # that of the fit is taken
+    rows = replace(rows, indoor=np.where(np.arange(rows.steps) <= last, rows.indoor, np.nan), notes=told)
     if last == rows.steps - 1:
         raise DataError(
             f"nothing lies ahead: the last row, {rows.time[-1]}, has an indoor temperature; give rows without it, or say by "
             f"start= which row is the last one known"
         )
     _check_weather(rows, last)
-    kept = _kept(past, rows, last)
-    joined = past.during(0, kept).then(rows) if kept else rows
+    kept = before if 0 <= before <= past.steps else 0
+    joined = replace(past.during(0, kept).then(rows) if kept else rows, notes=told)
+    _check_readings(past, joined, kept + last)
     at = kept + last
     power = np.where(np.isfinite(joined.power), joined.power, np.nan)
     readings = stand_in(power[:, : at + 1], joined.steps_per_day)
@@ -103,6 +107,11 @@ def _matched(memory: Records, rows: Records) -> tuple[Integers, Records]:
     """Positions in the fit of the rows' units, and the rows with their labels and ratings."""
     U = memory.units
     if rows.unit == (ALONE,) and memory.unit != (ALONE,):
+        if U > 1 and (np.isfinite(rows.indoor).any() or np.isfinite(rows.power).any()):
+            raise DataError(
+                f"power or indoor temperature without a label of a unit, but there are {U} units; only weather is shared: "
+                f"label the rows, or drop these variables"
+            )
         chosen = np.arange(U)
         rows = rows.of(np.zeros(U, dtype=np.int64))
     else:
@@ -122,7 +131,12 @@ def _last_reading(rows: Records, start: str | np.datetime64 | None) -> int:
     if start is None:
         measured = np.nonzero(np.isfinite(rows.indoor).any(axis=0))[0]
         return int(measured[-1]) if len(measured) else -1
-    stamp = pd.Timestamp(start).to_datetime64().astype("datetime64[ns]")
+    given = pd.Timestamp(start)
+    if given.tzinfo is not None:
+        raise DataError(
+            f"start is {start}, with a time zone; give it in local standard time, without one, as answers are"
+        )
+    stamp = given.to_datetime64().astype("datetime64[ns]")
     at = np.nonzero(rows.time == stamp)[0]
     if len(at):
         return int(at[0])
@@ -144,8 +158,8 @@ def _check_weather(rows: Records, last: int) -> None:
         )
 
 
-def _kept(past: Records, rows: Records, last: int) -> int:
-    """How many of the remembered rows come before the user's."""
+def _place(past: Records, rows: Records) -> int:
+    """How many steps the user's rows begin after the remembered ones."""
     step = past.time[1] - past.time[0]
     away = rows.time[0] - past.time[0]
     if (away % step) != np.timedelta64(0, "ns"):
@@ -153,13 +167,31 @@ def _kept(past: Records, rows: Records, last: int) -> int:
             f"the data's stamps, such as {rows.time[0]}, aren't on the axis of the readings, such as {past.time[0]} every "
             f"{past.step_hours * 60:g} min; resample them first"
         )
-    before = int(away // step)
-    if 0 <= before <= past.steps:
-        return before
-    if last + 1 < round(WARM_UP / rows.step_hours) or not np.isfinite(rows.indoor[:, : last + 1]).any(axis=1).all():
+    return int(away // step)
+
+
+def _recalled(past: Records, rows: Records, before: int) -> Records:
+    """The rows, with remembered readings where they overlap and say nothing themselves."""
+    if not 0 <= before < past.steps:
+        return rows
+    n = min(past.steps - before, rows.steps)
+    indoor, power = rows.indoor.copy(), rows.power.copy()
+    for own, known in ((indoor, past.indoor), (power, past.power)):
+        there = known[:, before : before + n]
+        own[:, :n] = np.where(np.isnan(own[:, :n]), there, own[:, :n])
+    return replace(rows, indoor=indoor, power=power)
+
+
+def _check_readings(past: Records, joined: Records, at: int) -> None:
+    """Refuse what can't be continued: too few readings up to row `at`, or none of a unit's temperature or power."""
+    readings = joined.during(0, at + 1)
+    measured = [np.isfinite(x).any(axis=1) for x in (readings.indoor, readings.power)]
+    if at + 1 < round(WARM_UP / joined.step_hours) or not measured[0].all():
         raise DataError(
-            f"the data begin at {rows.time[0]}, but the remembered readings run from {past.time[0]} to {past.time[-1]}; "
-            f"give the rows in between, with power and indoor temperature, or {WARM_UP:g} h of readings or more before the "
-            f"forecast"
+            f"there are {max(at + 1, 0)} rows of readings before the future: the data begin at {joined.time[0]}, the "
+            f"remembered readings run from {past.time[0]} to {past.time[-1]}; give the rows in between, with power and "
+            f"indoor temperature, or {WARM_UP:g} h of readings or more before the forecast, of every unit"
         )
-    return 0
+    if not measured[1].all():
+        label = joined.unit[int(np.argmin(measured[1]))]
+        raise DataError(f"power of unit {label!r} isn't known in any of the readings before the future; give it")

@@ -12,8 +12,8 @@ from .adaptation import SLOWEST_MEMORY, memory
 from .layout import Layout
 from .records import Floats, Records
 
-#: quantile of a unit's load that is taken for the most it can draw, and what units of unknown size can draw
-ALMOST_ALL, USUAL_MOST_LOAD = 0.999, 1.0
+#: quantile of a unit's load that is taken for the most it can draw
+ALMOST_ALL = 0.999
 
 
 @dataclass(frozen=True, eq=False)

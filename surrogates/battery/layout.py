@@ -137,11 +137,6 @@ class Layout:
         return slice(self.observer.stop, self.observer.stop + len(MEMORIES))
 
     @property
-    def yesterday(self) -> slice:
-        """The same: the first of them is yesterday's."""
-        return self.shares
-
-    @property
     def start(self) -> slice:
         """Offsets of the masses at the record's start [K]."""
         return slice(self.shares.stop, self.shares.stop + 2)

@@ -145,7 +145,9 @@ class VirtualBatteryNet:
             "std after 24 h, 2.5 days of data [K]": _std(calibration, 2.5, 24 / records.step_hours),
             "std after 24 h, 60 days of data [K]": _std(calibration, 60.0, 24 / records.step_hours),
         }
-        report = _report("VirtualBatteryNet, population", records, population.is_converged, began, figures)
+        converged = population.is_converged & units.prints.is_converged
+        report = _report("VirtualBatteryNet, population", records, converged, began, figures)
+        _warn(report)
         return FittedVirtualBattery(settings, prior, calibration, units, report)
 
 
@@ -177,7 +179,7 @@ class FittedVirtualBattery:
         """
         settings = self.settings
         records = read(data, step=settings.step)
-        return _adapted(
+        units = _adapted(
             records,
             settings,
             self.prior,
@@ -185,6 +187,8 @@ class FittedVirtualBattery:
             has_unit_dim=_has_unit_dim(data),
             usual_most_load=float(np.median(self.population.prints.most_load)),
         )
+        _warn(units.report)
+        return units
 
     def predict(self, data: Data, *, start: Stamp | None = None) -> xr.Dataset:
         """Forecast of the population's units; see `AdaptedUnits.predict`."""
@@ -298,9 +302,14 @@ def _report(
             f"{' ...' if len(lost) > 5 else ''}); compare their own_error with the others'"
         )
         told = (message,)
-        warnings.warn(message, FitWarning, stacklevel=4)
     outcome = "all fits converged" if not lost else f"{records.units - len(lost)} of {records.units} fits converged"
     return BatteryReport(model, outcome, not lost, time.perf_counter() - began, figures, records.notes, told)
+
+
+def _warn(report: BatteryReport) -> None:
+    """Tell the caller of `fit` or `adapt` what the report warns of."""
+    for message in report.warnings:
+        warnings.warn(message, FitWarning, stacklevel=3)
 
 
 def _std(calibration: Calibration, days: float, steps: float) -> float:

@@ -1,8 +1,8 @@
 """What units will draw to hold set-points, with uncertainty: closed-loop runs of many draws.
 
 A draw has numbers of its own (`Fingerprints.draws`) and a disturbance of its own: besides the innovations that recur every
-day, those of a past day at random, as far as they had not been foreseen, move its state. So a plan's spread holds what is
-not known of the room and what people and weather do to it.
+day, those of a past day at random, as far as they had not been foreseen and with either sign, move its state. So a plan's
+spread holds what is not known of the room and what people and weather do to it.
 """
 
 from __future__ import annotations
@@ -120,12 +120,14 @@ def _states(
     unforeseen = np.where(seen, (runs.innovation[:, :, 0].T - usual)[:, :, None] * mode.K[:, None], 0.0)  # (U, T, 4)
     recurring = usual[:, at + 1 :, None] * mode.K[:, None]  # (U, H, 4)
     pushed = np.repeat(recurring[:, None], D, axis=1)
-    days = (at + 1) // lag - 1  # the first day is spent on the warm-up
-    if days >= 1:
-        step = np.arange(H)
-        chosen = rng.integers(1, days + 1, (U, D, H // lag + 1))[:, :, step // lag]  # (U, D, H) days back
-        rows = at + 1 + step % lag - lag * chosen
-        pushed += unforeseen[np.arange(U)[:, None, None], rows]
+    days = max((at + 1) // lag - 1, 1)  # the first day is spent on the warm-up
+    step = np.arange(H)
+    chosen = rng.integers(1, days + 1, (U, D, H // lag + 1))[:, :, step // lag]  # (U, D, H) days back
+    # with either sign: even a single day then tells how much is unforeseen, and not what
+    sign = rng.choice([-1.0, 1.0], (U, D, H // lag + 1))[:, :, step // lag]
+    rows = at + 1 + step % lag - lag * chosen
+    there = np.where(rows >= 0, sign, 0.0)[..., None]
+    pushed += there * unforeseen[np.arange(U)[:, None, None], np.maximum(rows, 0)]
     many = without_start(system_of(θ.reshape(U * D, P), layout, records.step_hours))
     past = slice(0, at + 1)
     own = run(

@@ -15,6 +15,7 @@ from surrogates.errors import DataError
 from surrogates.persistence import Archive, write
 from surrogates.physics.virtual_battery import Battery, Fleet, Stores, aggregate, soc_of
 
+from .calibration import NINETY
 from .continuing import Ahead, continued
 from .fingerprints import Fingerprints
 from .forecasting import with_residual
@@ -26,7 +27,6 @@ from .report import BatteryReport
 from .settings import Settings
 
 Integers = NDArray[np.int64]
-NINETY = 1.6448536269514722
 #: temperatures of a thermostat: one number, or over time, or over (unit, time); NaN leaves a unit off [degC]
 SetPoint = float | xr.DataArray
 Stamp = str | np.datetime64
@@ -37,9 +37,10 @@ class AdaptedUnits:
     """Rooms that a `FittedVirtualBattery` has met; made by its `adapt`.
 
     All methods take `data` as `FittedVirtualBattery.adapt` does, of all units or some, with rows that lie ahead: those after
-    `start`, by default after the last row with an indoor temperature. They must follow the readings that were adapted to
-    without a gap, or bring 8 h of readings or more of their own (24 h if yesterday's habits are to count). Weather
-    without a label of a unit is shared by all units.
+    `start`, by default after the last row with an indoor temperature, those that were adapted to included. They must follow
+    these readings without a gap, or bring 8 h of readings or more of their own (24 h if yesterday's habits are to count).
+    Weather without a label of a unit is shared by all units. Stamps of `start`, set-points and answers are local standard
+    time.
 
     Answers are over (unit, time), or over (time,) where a single unit without a dim ``unit`` was adapted.
 
@@ -61,7 +62,6 @@ class AdaptedUnits:
     @property
     def parameters(self) -> xr.Dataset:
         """What was learnt of each unit, with `_std` (Laplace approximation, widened by what rehearsals showed).
-
 
         rate_of_exchange (unit, rate) [1/h]; cooling (unit) [K/h at rated power]; variation (unit, cause), relative change
         of cooling per 10 K, 5 g/kg and rated load; sun_on_air, sun_on_mass (unit, facade) [K/h per kW/m²]; heat_gain
@@ -114,10 +114,11 @@ class AdaptedUnits:
             "state_of_charge_std": std / (high - low),
         }
         answer = over_units(values, ahead.records.unit, ahead.time)
-        if ahead.horizon > known:
-            answer.attrs["note"] = (
-                "beyond 24 h the standard deviation stays that of 24 h: no longer forecast was rehearsed"
-            )
+        notes = list(ahead.records.notes)
+        if ahead.horizon + int(ahead.stale.max()) > known:
+            notes.append("beyond 24 h the standard deviation stays that of 24 h: no longer forecast was rehearsed")
+        if notes:
+            answer.attrs["note"] = "; ".join(notes)
         return self._squeezed(answer)
 
     def forecast(self, records: Records, starts: Integers, horizon: int) -> Floats:
@@ -136,11 +137,17 @@ class AdaptedUnits:
         Raises
         ------
         DataError
-            If the records have other units, or a start or its horizon lies outside of them.
+            If the records have other units, a start or its horizon lies outside of them, or the horizon is beyond 24 h:
+            later habits would know of readings after the start. `predict` goes further, from one start.
         """
         if records.unit != self.units:
             raise DataError(
                 f"the records' units {records.unit[:5]} aren't those that were adapted, {self.units[:5]}; order them so"
+            )
+        if horizon > records.steps_per_day:
+            raise DataError(
+                f"the horizon is {horizon} steps, beyond the {records.steps_per_day} of 24 h; predict() goes further, one "
+                f"start at a time"
             )
         if horizon < 1 or not len(starts) or starts.min() < 0 or starts.max() + horizon >= records.steps:
             raise DataError(
@@ -212,7 +219,7 @@ class AdaptedUnits:
             raise DataError("the event's set-point is the usual one in every row ahead; there is nothing to promise")
         saved = (usual.power - event.power) * ahead.records.step_hours  # (U, D, H)
         last = np.where(differs, np.arange(ahead.horizon), -1).max(axis=1)
-        after = np.arange(ahead.horizon) > last[:, None]
+        after = (np.arange(ahead.horizon) > last[:, None]) & differs.any(axis=1, keepdims=True)
         # one error for all units: by how much the model is wrong of what they would usually draw, as rehearsals showed
         common = np.random.default_rng([seed, 2]).standard_normal(draws)
         error = (
@@ -296,13 +303,20 @@ class AdaptedUnits:
         if given is None:
             return np.full(shape, sum(self.settings.comfort) / 2)
         if not isinstance(given, xr.DataArray):
-            return np.full(shape, float(given))
+            if not isinstance(given, int | float):
+                raise DataError(
+                    f"set_point is a {type(given).__name__}; give a number [degC], or a DataArray over unit and time"
+                )
+            return _plausible(np.full(shape, float(given)))
         wanted = xr.Dataset(coords={"unit": list(ahead.records.unit), "time": ahead.time})
         units = given.attrs.get("units", "degC")
         if units != "degC" or not set(given.dims) <= {"unit", "time"}:
             raise DataError(
                 f"set_point is in {units!r} over {given.dims}; it must be in 'degC' over unit and time, or less"
             )
+        bare = [dim for dim in given.dims if dim not in given.coords]
+        if bare:
+            raise DataError(f"set_point has no coordinate along {bare}; give it the labels of the rows ahead")
         try:
             picked = given.sel({dim: wanted[dim] for dim in given.dims})
         except KeyError as error:
@@ -310,7 +324,8 @@ class AdaptedUnits:
                 f"set_point lacks a unit or a time of the rows ahead ({error}); give one for each"
             ) from error
         plain = picked.drop_vars([name for name in picked.coords if name not in picked.dims])
-        return np.asarray(plain.broadcast_like(wanted).transpose("unit", "time").to_numpy(), dtype=np.float64)
+        values = plain.broadcast_like(wanted).transpose("unit", "time").to_numpy()
+        return _plausible(np.asarray(values, dtype=np.float64))
 
     def _battery(self, u: int, plan: Plan, ahead: Ahead, set_point: SetPoint | None) -> Battery:
         s, records = self.settings, ahead.records
@@ -338,6 +353,16 @@ class AdaptedUnits:
 
     def _squeezed(self, answer: xr.Dataset) -> xr.Dataset:
         return answer if self.has_unit_dim else answer.squeeze("unit")
+
+
+def _plausible(set_point: Floats) -> Floats:
+    """The same, unless a value can't be an indoor temperature in degC; NaN means off."""
+    odd = set_point[~np.isnan(set_point) & ~((set_point > -30) & (set_point < 60))]
+    if len(odd):
+        raise DataError(
+            f"set_point is {odd[0]:g}; it must be in degC, between -30 and 60, or NaN for a unit that is off"
+        )
+    return set_point
 
 
 def _check_power(ahead: Ahead) -> None:

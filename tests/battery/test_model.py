@@ -13,35 +13,11 @@ from small_rooms import small_rooms
 
 from surrogates import AdaptedUnits, FittedVirtualBattery, VirtualBatteryNet, load
 from surrogates.battery import adaptation, read
-from surrogates.battery.protocol import deliveries
 from surrogates.errors import DataError, FileFormatError, FitWarning, UnitsError
 from surrogates.physics.virtual_battery import aggregate
 
 DAY = 96  # steps
 FUTURE = slice(4 * DAY, 5 * DAY)
-
-
-@pytest.fixture(scope="module")
-def unit(neighbourhood: xr.Dataset, net: FittedVirtualBattery) -> AdaptedUnits:
-    """One newcomer, met for two days."""
-    return net.adapt(neighbourhood.isel(unit=4, time=slice(2 * DAY, 4 * DAY)))
-
-
-@pytest.fixture(scope="module")
-def pair(neighbourhood: xr.Dataset, net: FittedVirtualBattery) -> AdaptedUnits:
-    """Both newcomers, met for two days."""
-    return net.adapt(neighbourhood.isel(unit=slice(4, 6), time=slice(2 * DAY, 4 * DAY)))
-
-
-@pytest.fixture
-def tomorrow(neighbourhood: xr.Dataset) -> xr.Dataset:
-    """The next day of one newcomer: power and weather."""
-    return neighbourhood.isel(unit=4, time=FUTURE).drop_vars("indoor_temperature")
-
-
-@pytest.fixture
-def both(neighbourhood: xr.Dataset) -> xr.Dataset:
-    return neighbourhood.isel(unit=slice(4, 6), time=FUTURE).drop_vars("indoor_temperature")
 
 
 # --- forecasts ---
@@ -412,23 +388,3 @@ def test_errors_that_units_share_do_not_average_away(pair: AdaptedUnits, both: x
     usual = pair.plan(both, 24.0, draws=400)["power"].sum() / 4  # 27 degC is wanted all day long
     together = np.hypot(0.5 * float(usual), np.hypot(*own))
     assert float(got["fleet_energy_std"]) == pytest.approx(together, rel=0.15)
-
-
-def test_deliveries_are_counted_by_day_and_promised_at_midnight(pair: AdaptedUnits, neighbourhood: xr.Dataset) -> None:
-    usual = neighbourhood.isel(unit=slice(3, 6), time=slice(2 * DAY, 7 * DAY))
-    usual = usual.assign(set_point=xr.full_like(usual["set_point"], 24.0))
-    hour, day = np.arange(5 * DAY) % DAY / 4, np.arange(5 * DAY) // DAY
-    is_event = xr.DataArray((hour >= 14) & (hour < 17) & ((day == 2) | (day == 4)), dims="time")
-    changed = {"power": usual["power"] - 0.2 * is_event, "set_point": usual["set_point"] + 2.0 * is_event}
-    event = usual.assign({name: x.assign_attrs(usual[name].attrs) for name, x in changed.items()})
-    event = event.assign(is_event=is_event)
-    got = deliveries(pair, usual, event)
-    assert got["event"].values.astype("datetime64[D]").astype(str).tolist() == ["2025-06-06", "2025-06-08"]
-    np.testing.assert_allclose(got["delivered"], 0.2 * 3)
-    np.testing.assert_allclose(got["fleet_delivered"], 2 * 0.2 * 3)
-    around = usual.isel(unit=slice(1, 3), time=slice(0, 3 * DAY))
-    midnight = usual["time"].values[2 * DAY - 1]
-    wanted, normal = (run["set_point"].isel(unit=0, drop=True) for run in (event, usual))
-    told = pair.promise(around, wanted, instead_of=normal, start=midnight)
-    np.testing.assert_allclose(got["promised"][0], told["energy"])
-    np.testing.assert_allclose(got["fleet_promised_lower"][0], told["fleet_energy_lower"])
