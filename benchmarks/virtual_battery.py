@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 from surrogates import FittedVirtualBattery, VirtualBatteryNet
 from surrogates.battery import Records, read
 from surrogates.battery.baselines import ARX, LSTM, Baseline, Fitted, HierarchicalARX, OutputError, Persistence
+from surrogates.battery.calibration import NINETY
 from surrogates.battery.protocol import deliveries, judge, paired, population_rows, response_share, splits
 from surrogates.battery.records import Floats
 from surrogates.datasets import Rooms, air_conditioned_rooms
@@ -44,7 +45,6 @@ OTHERS: dict[str, Baseline] = {
 }
 SHARES = (0.02, 0.06, 0.20, 0.70)
 HORIZONS = (1, 3, 6, 12, 24)  # h
-NINETY = 1.6448536269514722
 
 
 def accuracy(methods: Mapping[str, Fitted], rooms: Rooms) -> pd.DataFrame:

@@ -88,18 +88,17 @@ def continued(memory: Records, data: Data, start: str | np.datetime64 | None) ->
     rows = replace(rows, indoor=np.where(np.arange(rows.steps) <= last, rows.indoor, np.nan), notes=told)
     if last == rows.steps - 1:
         raise DataError(
-            f"nothing lies ahead: the last row, {rows.time[-1]}, has an indoor temperature; give rows without it, or say by "
-            f"start= which row is the last one known"
+            f"nothing lies ahead: the last row, {rows.time[-1]}, is itself a reading; give rows without an indoor "
+            f"temperature after it, or say by start= which row is the last one known"
         )
     _check_weather(rows, last)
     kept = before if 0 <= before <= past.steps else 0
     joined = replace(past.during(0, kept).then(rows) if kept else rows, notes=told)
     _check_readings(past, joined, kept + last)
     at = kept + last
-    power = np.where(np.isfinite(joined.power), joined.power, np.nan)
-    readings = stand_in(power[:, : at + 1], joined.steps_per_day)
-    is_known = joined.is_known & np.isfinite(power)
-    power = np.concatenate([np.nan_to_num(readings), power[:, at + 1 :]], axis=1)
+    readings = stand_in(joined.power[:, : at + 1], joined.steps_per_day)
+    is_known = joined.is_known & np.isfinite(joined.power)
+    power = np.concatenate([readings, joined.power[:, at + 1 :]], axis=1)
     return Ahead(replace(joined, power=power, is_known=is_known), at, chosen)
 
 
@@ -176,7 +175,7 @@ def _recalled(past: Records, rows: Records, before: int) -> Records:
         return rows
     n = min(past.steps - before, rows.steps)
     indoor, power = rows.indoor.copy(), rows.power.copy()
-    for own, known in ((indoor, past.indoor), (power, past.power)):
+    for own, known in ((indoor, past.indoor), (power, np.where(past.is_known, past.power, np.nan))):
         there = known[:, before : before + n]
         own[:, :n] = np.where(np.isnan(own[:, :n]), there, own[:, :n])
     return replace(rows, indoor=indoor, power=power)

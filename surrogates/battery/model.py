@@ -103,7 +103,8 @@ class VirtualBatteryNet:
             and ``time``, or the path of such a CSV file. Variables, units and what is done about gaps: see
             `surrogates.battery.read`.
         seed : of all that is drawn
-        progress : None, True for a bar, or a function of (steps done, mean negative log density)
+        progress : None, True for a bar, or a function of (steps done, mean negative log density of
+            the fit that runs)
 
         Raises
         ------

@@ -42,11 +42,6 @@ class System(NamedTuple):
     shares: Floats
     start: Floats
 
-    @property
-    def replay(self) -> Floats:
-        """(U, 4) how a replayed innovation acts: as one that is measured."""
-        return self.K
-
 
 class Slopes(NamedTuple):
     """Derivatives of a `System` by its P parameters.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from numbers import Real
 from typing import Self
 
 import numpy as np
@@ -127,7 +128,8 @@ class AdaptedUnits:
         Parameters
         ----------
         records : of all units in the order of `units`; see `surrogates.battery.read`
-        starts : (S,) rows, each the last one whose temperature is known; up to 7 days before the first are used
+        starts : (S,) rows, each the last one whose temperature is known; readings of the 8 days
+            before are used
         horizon : H steps
 
         Returns
@@ -227,10 +229,8 @@ class AdaptedUnits:
         )
         sums = [[(x * rows[:, None]).sum(-1) for x in (saved, error)] for rows in (differs, after)]
         (energy, energy_error), (rebound, rebound_error) = sums
-        data = xr.Dataset(coords={"unit": list(ahead.records.unit)})
-        return self._squeezed(
-            data.assign(_promised("energy", energy, energy_error) | _promised("rebound", -rebound, rebound_error))
-        )
+        told = _promised("energy", energy, energy_error) | _promised("rebound", -rebound, rebound_error)
+        return self._squeezed(xr.Dataset(told, coords={"unit": list(ahead.records.unit)}))
 
     def battery(
         self,
@@ -303,7 +303,7 @@ class AdaptedUnits:
         if given is None:
             return np.full(shape, sum(self.settings.comfort) / 2)
         if not isinstance(given, xr.DataArray):
-            if not isinstance(given, int | float):
+            if not isinstance(given, Real):
                 raise DataError(
                     f"set_point is a {type(given).__name__}; give a number [degC], or a DataArray over unit and time"
                 )

@@ -74,7 +74,10 @@ def test_starts_are_local_standard_time(unit: AdaptedUnits, neighbourhood: xr.Da
 def test_what_was_made_of_the_rows_ahead_is_told(unit: AdaptedUnits, neighbourhood: xr.Dataset) -> None:
     rows = neighbourhood.isel(unit=4, time=slice(4 * DAY, 5 * DAY)).drop_vars(["indoor_temperature", "humidity_ratio"])
     assert "no humidity_ratio: 10 g/kg" in unit.predict(rows).attrs["note"]
-    stale = neighbourhood.isel(unit=4, time=slice(2 * DAY, 5 * DAY)).copy(deep=True)
-    stale["indoor_temperature"][2 * DAY - 10 :] = np.nan
-    got = unit.predict(stale, start=stale["time"].values[2 * DAY - 1])
-    assert "beyond 24 h" not in got.attrs.get("note", "")  # remembered readings fill the gap
+    stale = neighbourhood.isel(unit=4, time=slice(7 * DAY, 9 * DAY)).copy(deep=True)
+    start = stale["time"].values[DAY - 1]
+    assert "beyond 24 h" not in unit.predict(stale, start=start).attrs.get("note", "")
+    stale["indoor_temperature"][DAY - 10 :] = np.nan  # the last reading is ten rows old
+    got = unit.predict(stale, start=start)
+    assert "beyond 24 h the standard deviation stays" in got.attrs["note"]
+    assert got["std"].to_numpy()[0] == unit.predict(stale, start=stale["time"].values[DAY - 11])["std"].to_numpy()[10]

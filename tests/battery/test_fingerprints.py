@@ -53,7 +53,7 @@ def test_forecasts_of_all_starts_are_step_by_step_runs() -> None:
             x = runs.observed[s, u].copy()
             for h in range(96):
                 k = start + 1 + h
-                x = system.Φ[u] @ x + system.G[u] @ z[u, k] + system.replay[u] * runs.usual[k, u]
+                x = system.Φ[u] @ x + system.G[u] @ z[u, k] + system.K[u] * runs.usual[k, u]
                 assert answer[u, s, h] == pytest.approx(x[0], abs=1e-10)
 
 

@@ -9,7 +9,12 @@ import pytest
 import xarray as xr
 
 from surrogates import AdaptedUnits
+from surrogates.battery.drivers import MOST_LOAD, power_columns
+from surrogates.battery.layout import Layout
+from surrogates.battery.planning import marginal_factor
 from surrogates.battery.protocol import deliveries
+from surrogates.battery.records import Floats
+from surrogates.battery.system import variation_of
 from surrogates.errors import DataError
 
 DAY = 96  # steps
@@ -62,3 +67,21 @@ def test_who_takes_no_part_has_no_rebound(pair: AdaptedUnits, both: xr.Dataset) 
 def test_set_points_that_are_no_indoor_temperatures(unit: AdaptedUnits, tomorrow: xr.Dataset, given: object) -> None:
     with pytest.raises(DataError, match="set_point is"):
         unit.plan(tomorrow, given)  # type: ignore[arg-type]
+
+
+def test_the_marginal_factor_is_the_slope_of_cooling_by_load() -> None:
+    layout, rng = Layout(), np.random.default_rng(6)
+    θ = np.zeros((2, 3, layout.size))
+    θ[..., layout.variation] = rng.normal(size=(2, 3, 3))
+    load = rng.uniform(0, 1.6, (2, 3, 40))
+    load += 0.01 * (np.abs(load - MOST_LOAD) < 1e-3)  # the slope has a kink there
+    outdoor, humidity = rng.uniform(20, 40, (2, 40)), rng.uniform(5, 20, (2, 40))
+
+    def cooling(p: Floats) -> Floats:
+        columns = power_columns(p, np.repeat(outdoor[:, None], 3, 1), np.repeat(humidity[:, None], 3, 1))
+        gains = np.concatenate([np.ones((2, 3, 1)), variation_of(θ, layout)], axis=2)
+        return np.asarray((columns * gains[:, :, None]).sum(-1))
+
+    slope = (cooling(load + 1e-6) - cooling(load - 1e-6)) / 2e-6
+    np.testing.assert_allclose(marginal_factor(θ, layout, load, outdoor, humidity), slope, atol=1e-8)
+    assert (slope > 0).all()
