@@ -1,0 +1,1 @@
+"""Molecular properties with provenance: measured, computed at several levels, and how to split them."""
