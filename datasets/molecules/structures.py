@@ -1,0 +1,74 @@
+"""What is read from a SMILES: one spelling per molecule, its scaffold, and whether it is an ordinary organic molecule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from surrogates.errors import DataError, missing_extra
+
+
+class Structure(NamedTuple):
+    """One molecule.
+
+    smiles : canonical, as the installed RDKit spells it
+    scaffold : canonical SMILES of its Bemis-Murcko scaffold (rings and what links them); "" if it has no ring
+    is_ordinary : one fragment, neutral, with carbon and without isotope labels
+    """
+
+    smiles: str
+    scaffold: str
+    is_ordinary: bool
+
+
+def read_structures(smiles: Sequence[str]) -> list[Structure | None]:
+    """Structures of SMILES, None where RDKit can't read one or where it is empty.
+
+    Raises
+    ------
+    MissingExtraError
+        If RDKit isn't installed.
+    """
+    try:
+        from rdkit import Chem, rdBase
+        from rdkit.Chem.Scaffolds.MurckoScaffold import GetScaffoldForMol
+    except ImportError as error:
+        raise missing_extra("rdkit", "molecules") from error
+    found: list[Structure | None] = []
+    quiet = rdBase.BlockLogs()  # else each unreadable SMILES is told on stderr, beside our own account of it
+    for text in smiles:
+        molecule = Chem.MolFromSmiles(text)
+        if molecule is None or molecule.GetNumAtoms() == 0:
+            found.append(None)
+            continue
+        canonical = Chem.MolToSmiles(molecule)
+        atoms = list(molecule.GetAtoms())
+        ordinary = (
+            "." not in canonical
+            and sum(atom.GetFormalCharge() for atom in atoms) == 0
+            and any(atom.GetAtomicNum() == 6 for atom in atoms)
+            and not any(atom.GetIsotope() for atom in atoms)
+        )
+        found.append(Structure(canonical, Chem.MolToSmiles(GetScaffoldForMol(molecule)), ordinary))
+    del quiet
+    return found
+
+
+def checked_structures(smiles: Sequence[str]) -> list[Structure]:
+    """Structures of SMILES that must all be readable.
+
+    Raises
+    ------
+    MissingExtraError
+        If RDKit isn't installed.
+    DataError
+        If one isn't; the message names the first, its row, and how many there are.
+    """
+    found = read_structures(smiles)
+    wrong = [row for row, structure in enumerate(found) if structure is None]
+    if wrong:
+        raise DataError(
+            f"the SMILES {smiles[wrong[0]]!r} in row {wrong[0]} can't be read by RDKit, nor can {len(wrong) - 1} others; "
+            "correct these rows or leave them out"
+        )
+    return [structure for structure in found if structure is not None]
