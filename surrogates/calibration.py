@@ -1,7 +1,7 @@
 """Error bars that hold on labels the model hasn't seen: a factor for each task, or half-widths with a guarantee.
 
-Both are fitted to readings y held out from the model's own fit, with their predicted mean μ and standard deviation σ, in long
-format: `task` is the code 0 ... T - 1 of each reading. Tasks with few held-out readings lean on all tasks together.
+Both are fitted to readings y held out from the model's own fit, with their predicted mean μ and standard deviation σ, in
+long format: `task` is the code 0 ... T - 1 of each reading. Tasks with few held-out readings lean on all tasks together.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class VarianceScaling:
     ) -> VarianceScaling:
         """Factors of T = `tasks` tasks from held-out readings, each (n,).
 
-        `strength` is ν >= 0; with 0, which is the plain maximum likelihood, tasks without readings still get the pooled factor.
+        `strength` is ν >= 0; 0 is plain maximum likelihood, where tasks without readings still get the pooled factor.
         """
         if not (math.isfinite(strength) and strength >= 0):
             raise DataError(f"strength is {strength!r}; it must be a number of readings >= 0")
@@ -79,8 +79,8 @@ class ConformalIntervals:
     """Half-widths of intervals μ ± h that hold the truth with probability >= level, whatever the distribution of errors.
 
     Split conformal prediction with the normalised score r = |y - μ|/σ (Papadopoulos et al. 2002; Lei et al. 2018, section
-    5.2): h = q σ, q the ⌈(n + 1) level⌉-th smallest of the n held-out scores. If readings to come are exchangeable with those
-    held out, an interval holds with probability between level and level + 1/(n + 1).
+    5.2): h = q σ, q the ⌈(n + 1) level⌉-th smallest of the n held-out scores. If readings to come are exchangeable with
+    those held out, an interval holds with probability between level and level + 1/(n + 1).
 
     A task with n_t < level/(1 - level) readings (9 for 90 %) is too short for its own q and gets that of all tasks'
     scores; its intervals then hold on average over the tasks' readings only. Where all are too few, h is infinite: that is

@@ -40,9 +40,10 @@ class Decomposition(NamedTuple):
 
 
 def decompose(parts: Sequence[Moments], weights: Floats) -> Decomposition:
-    """Moments of a mixture, such as an ensemble.  weights: (k,) or, other ones at each point, (k, m); they sum to one over k.
+    """Moments of a mixture, such as an ensemble.  weights: (k,), or (k, m) by point, sum to one over k.
 
-    >>> decompose([Moments(np.array([0.0]), np.array([1.0])), Moments(np.array([2.0]), np.array([1.0]))], np.array([0.5, 0.5]))
+    >>> a, b = Moments(np.array([0.0]), np.array([1.0])), Moments(np.array([2.0]), np.array([1.0]))
+    >>> decompose([a, b], np.array([0.5, 0.5]))
     Decomposition(mean=array([1.]), within=array([1.]), between=array([1.]))
     """
     mean = sum((w * part.mean for w, part in zip(weights, parts, strict=True)), np.zeros_like(parts[0].mean))

@@ -88,8 +88,8 @@ class Gaussian:
         bound      w [-log Φ(s (μ - y)/σ)]                     the truth's probability of being on the bound's side
 
     β > 0 is the β-NLL of Seitzer et al. (2022), arXiv:2203.09168, section 4: without it labels that are badly met get large
-    σ and then small gradients of μ; β = 1 gives μ the gradient of the squared error, β = ½ is between. Weighing bounds by the
-    same w is our own extension. -log Φ is computed by log_ndtr, which is accurate in the tails in float32 too.
+    σ and then small gradients of μ; β = 1 gives μ the gradient of the squared error, β = ½ is between. Weighing bounds by
+    the same w is our own extension. -log Φ is computed by log_ndtr, which is accurate in the tails in float32 too.
 
     Parameters
     ----------

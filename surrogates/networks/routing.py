@@ -32,8 +32,8 @@ class Router:
         w = λ softmax(-d/(T s)) + (1 - λ)/K,      λ = clip(2 - min_k d_k / limit, 0, 1)
 
     s is the median distance of a training point to the next one of its expert, `limit` a high quantile of these distances.
-    Up to the limit the experts are chosen by distance; beyond twice the limit all weigh the same, and the mixture's variance is
-    that of the plain ensemble. x may be inputs or embeddings, scaled alike in all directions. Our own construction: routing
+    Up to the limit the experts are chosen by distance; beyond twice the limit all weigh the same, and the mixture's variance
+    is that of the plain ensemble. x may be inputs or embeddings, scaled alike in all directions. Our own construction: routing
     among experts with the ensemble as fallback (arXiv:2603.03535, of which only the abstract is known to us).
 
     Parameters
