@@ -28,18 +28,40 @@ class Slopes(NamedTuple):
     variance: Floats
 
 
+class Decomposition(NamedTuple):
+    """Mean of a mixture, and its variance in two parts.  (m,) each.
+
+    within : Σ_k w_k v_k, what the parts say of themselves; between : Σ_k w_k (m_k - mean)², what they disagree about
+    """
+
+    mean: Floats
+    within: Floats
+    between: Floats
+
+
+def decompose(parts: Sequence[Moments], weights: Floats) -> Decomposition:
+    """Moments of a mixture, such as an ensemble.  weights: (k,), or (k, m) by point, sum to one over k.
+
+    >>> a, b = Moments(np.array([0.0]), np.array([1.0])), Moments(np.array([2.0]), np.array([1.0]))
+    >>> decompose([a, b], np.array([0.5, 0.5]))
+    Decomposition(mean=array([1.]), within=array([1.]), between=array([1.]))
+    """
+    mean = sum((w * part.mean for w, part in zip(weights, parts, strict=True)), np.zeros_like(parts[0].mean))
+    within, between = np.zeros_like(mean), np.zeros_like(mean)
+    for w, part in zip(weights, parts, strict=True):
+        within += w * part.variance
+        between += w * (part.mean - mean) ** 2  # around the common mean: the difference of squares would cancel
+    return Decomposition(mean, within, between)
+
+
 def mix(parts: Sequence[Moments], weights: Floats) -> Moments:
-    """Moments of a mixture.  weights: (k,), sum to one.
+    """Moments of a mixture, the parts of `decompose` added.  weights: (k,) or (k, m), sum to one over k.
 
     >>> mix([Moments(np.array([0.0]), np.array([1.0])), Moments(np.array([2.0]), np.array([1.0]))], np.array([0.5, 0.5]))
     Moments(mean=array([1.]), variance=array([2.]))
     """
-    mean = sum((w * part.mean for w, part in zip(weights, parts, strict=True)), np.zeros_like(parts[0].mean))
-    variance = np.zeros_like(mean)
-    for w, part in zip(weights, parts, strict=True):
-        # around the common mean: the difference of squares would cancel
-        variance += w * (part.variance + (part.mean - mean) ** 2)
-    return Moments(mean, variance)
+    mean, within, between = decompose(parts, weights)
+    return Moments(mean, within + between)
 
 
 def mix_slopes(parts: Sequence[Slopes], moments: Sequence[Moments], weights: Floats) -> Slopes:

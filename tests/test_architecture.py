@@ -21,7 +21,18 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 GROUND = {"errors", "random", "progress"}
-BASE = GROUND | {"schema", "units", "posterior", "scaling", "linalg", "metrics", "report", "persistence", "plots"}
+BASE = GROUND | {
+    "schema",
+    "units",
+    "posterior",
+    "scaling",
+    "linalg",
+    "metrics",
+    "report",
+    "persistence",
+    "plots",
+    "calibration",
+}
 FAMILIES = {"gp", "control", "battery", "molecules"}
 BELOW_DESIGN = BASE | {"training", "networks"} | FAMILIES
 TOP = {"loading", "__init__", "__main__"}

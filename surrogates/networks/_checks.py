@@ -10,13 +10,21 @@ from torch import Tensor
 
 from surrogates.errors import DataError
 
+#: How the remedy is written for each precision a network may have.
+_CONVERSIONS = {torch.float32: ".float()", torch.float64: ".double()"}
 
-def check_inputs(X: Tensor, width: int, name: str) -> None:
-    """X must be float64 of shape (..., width)."""
+
+def check_inputs(X: Tensor, width: int, name: str, *, dtype: torch.dtype = torch.float64) -> None:
+    """X must be of shape (..., width) and of the network's own precision."""
     if X.ndim == 0 or X.shape[-1] != width:
         raise DataError(f"the inputs have shape {tuple(X.shape)}; this {name} takes (..., {width})")
-    if X.dtype != torch.float64:
-        raise DataError(f"the inputs are {X.dtype}; this {name} takes torch.float64: convert them with .double()")
+    if X.dtype != dtype:
+        raise DataError(f"the inputs are {X.dtype}; this {name} takes {dtype}: convert them with {_CONVERSIONS[dtype]}")
+
+
+def check_dtype(dtype: torch.dtype) -> None:
+    if dtype not in _CONVERSIONS:
+        raise DataError(f"dtype is {dtype}; known are torch.float32, torch.float64")
 
 
 def check_count(value: int, name: str, *, least: int = 1) -> None:

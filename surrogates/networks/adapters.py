@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal, cast
 
@@ -16,44 +16,10 @@ from .activations import Activation, activation_by_name
 from .embedding import take
 from .last_layer import fit_last_layer
 from .linear import linear
+from .low_rank import LowRankAdapter, check_groups, rows
 from .mlp import MLP
 
 Head = Literal["bias", "linear"]
-
-
-class LowRankAdapter(nn.Module):
-    """A_t B_t x, which is added to W x for task t; A = 0 at first, so that each task starts as the shared layer.
-
-    Hu et al. (2021), arXiv:2106.09685, section 4.1, with A and B exchanged and no factor α/r. B ~ N(0, 1/d_in).
-
-    Parameters
-    ----------
-    d_in, d_out : widths of the layer
-    tasks : number T of tasks
-    rank : r, at most the smaller width
-    generator : draws B
-
-    Examples
-    --------
-    >>> adapter = LowRankAdapter(3, 2, tasks=4, rank=1, generator=torch.Generator().manual_seed(0))
-    >>> adapter(torch.ones(5, 3).double(), torch.tensor([0, 1, 2, 3, 3])).abs().sum().item()
-    0.0
-    """
-
-    def __init__(self, d_in: int, d_out: int, *, tasks: int, rank: int, generator: torch.Generator) -> None:
-        super().__init__()
-        for name, value in (("d_in", d_in), ("d_out", d_out), ("tasks", tasks), ("rank", rank)):
-            check_count(value, name)
-        if rank > min(d_in, d_out):
-            raise DataError(f"rank is {rank}; a layer from {d_in} to {d_out} has at most {min(d_in, d_out)}")
-        B = torch.randn(tasks, rank, d_in, generator=generator, dtype=torch.float64)
-        self.A = nn.Parameter(torch.zeros(tasks, d_out, rank, dtype=torch.float64))
-        self.B = nn.Parameter(B / d_in**0.5)
-
-    def forward(self, X: Tensor, task: Tensor) -> Tensor:
-        """X (..., d_in), task (...,) long -> (..., d_out); leading dims are broadcast."""
-        check_inputs(X, self.B.shape[-1], "LowRankAdapter")
-        return _rows(_rows(X, take(self.B, task)), take(self.A, task))
 
 
 class AdaptedMLP(nn.Module):
@@ -70,6 +36,11 @@ class AdaptedMLP(nn.Module):
     rank : of the adapters; 0: none. A layer narrower than `rank` has adapters of its full rank
     activation : σ, one of `ACTIVATIONS`
     head : "bias": β_t only; "linear": H_t too
+    groups : for each hidden layer the group (T,) of every task, whose adapter it uses: all 0 where all tasks share one, as
+        from `progressive_groups`; None: each task has its own in all layers. After the progressive task-specific
+        adaptation of Gangwar et al. (2025), arXiv:2509.19602, of which we know the idea only (shared adapters in early
+        layers, groups by similarity in the middle, private ones at the end)
+    dtype : torch.float64 or torch.float32
     generator : draws the weights, then the adapters
 
     Examples
@@ -93,6 +64,8 @@ class AdaptedMLP(nn.Module):
         rank: int,
         activation: Activation = "tanh",
         head: Head = "bias",
+        groups: Sequence[Sequence[int]] | None = None,
+        dtype: torch.dtype = torch.float64,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
@@ -102,29 +75,33 @@ class AdaptedMLP(nn.Module):
         if head not in ("bias", "linear"):
             raise DataError(f"head {head!r} is unknown; known are bias, linear")
         self.sizes, self.tasks, self.rank, self.head = tuple(sizes), tasks, rank, head
+        if groups is not None and len(groups) != len(sizes) - 2:
+            raise DataError(f"groups is given for {len(groups)} layers; the network has {len(sizes) - 2} hidden ones")
+        self.groups = None if groups is None else tuple(check_groups(g, tasks) for g in groups)
+        self.dtype = dtype
         self._activation_name: Activation = activation
         self.activation = activation_by_name(activation)
         pairs = list(pairwise(self.sizes))
-        *inner, last = [linear(i, o, generator=generator) for i, o in pairs]
+        *inner, last = [linear(i, o, generator=generator, dtype=dtype) for i, o in pairs]
         self.hidden, self.last = nn.ModuleList(inner), last
         self.adapters = nn.ModuleList(
-            LowRankAdapter(i, o, tasks=tasks, rank=min(rank, i, o), generator=generator)
-            for i, o in pairs[:-1]
+            LowRankAdapter(i, o, tasks=tasks, rank=min(rank, i, o), groups=own, dtype=dtype, generator=generator)
+            for (i, o), own in zip(pairs[:-1], self.groups or [None] * len(inner), strict=True)
             if rank > 0
         )
         if head == "linear":
-            self.H = nn.Parameter(torch.zeros(tasks, sizes[-1], sizes[-2], dtype=torch.float64))
-        self.β = nn.Parameter(torch.zeros(tasks, sizes[-1], dtype=torch.float64))
+            self.H = nn.Parameter(torch.zeros(tasks, sizes[-1], sizes[-2], dtype=dtype))
+        self.β = nn.Parameter(torch.zeros(tasks, sizes[-1], dtype=dtype))
 
     def forward(self, X: Tensor, task: Tensor) -> Tensor:
         """X (..., d_in), task (...,) long -> (..., d_out); leading dims are broadcast."""
         h = self.features(X, task)
         outputs: Tensor = self.last(h) + take(self.β, task)
-        return outputs + _rows(h, take(self.H, task)) if self.head == "linear" else outputs
+        return outputs + rows(h, take(self.H, task)) if self.head == "linear" else outputs
 
     def features(self, X: Tensor, task: Tensor) -> Tensor:
         """The last hidden layer h_{L-1}, of which the outputs are linear: (..., width)."""
-        check_inputs(X, self.sizes[0], "AdaptedMLP")
+        check_inputs(X, self.sizes[0], "AdaptedMLP", dtype=self.dtype)
         h = X
         for k, layer in enumerate(self.hidden):
             z = layer(h)
@@ -141,15 +118,15 @@ class AdaptedMLP(nn.Module):
             raise DataError("fit_head needs head='linear'; a bias alone has no slopes to fit")
         with torch.no_grad():
             h = self.features(X, torch.full(X.shape[:-1], task))
-            fitted = fit_last_layer(torch.cat([h, torch.ones_like(h[:, :1])], -1), Y - self.last(h), ridge="gcv")
+            F = torch.cat([h, torch.ones_like(h[:, :1])], -1)
+            fitted = fit_last_layer(F.double(), (Y - self.last(h)).double(), ridge="gcv")
             self.H[task], self.β[task] = fitted.weights[:-1].T, fitted.weights[-1]
 
     def merged(self, task: int) -> MLP:
         """One task's network as a plain MLP: weights W_k + A_tk B_tk, last layer W_L + H_t and b_L + β_t."""
-        check_count(task, "task", least=0)
-        if task >= self.tasks:
-            raise DataError(f"task is {task}; the module has {self.tasks} tasks, counted from 0")
-        plain = MLP(self.sizes, activation=self._activation_name, generator=torch.Generator().manual_seed(0))
+        self._check_task(task)
+        generator = torch.Generator().manual_seed(0)
+        plain = MLP(self.sizes, activation=self._activation_name, dtype=self.dtype, generator=generator)
         with torch.no_grad():
             for k, (mine, layer) in enumerate(zip(plain.hidden, self.hidden, strict=True)):
                 here, there = cast(nn.Linear, mine), cast(nn.Linear, layer)
@@ -157,18 +134,26 @@ class AdaptedMLP(nn.Module):
                 here.bias.copy_(there.bias)
                 if self.rank:
                     part = cast(LowRankAdapter, self.adapters[k])
-                    here.weight += part.A[task] @ part.B[task]
+                    here.weight += part.A[part.groups[task]] @ part.B[part.groups[task]]
             plain.last.weight.copy_(self.last.weight + (self.H[task] if self.head == "linear" else 0.0))
             plain.last.bias.copy_(self.last.bias + self.β[task])
         return plain
 
-    def add_task(self, *, start: Literal["shared", "mean"] = "shared", generator: torch.Generator) -> AdaptedMLP:
+    def add_task(
+        self,
+        *,
+        start: Literal["shared", "mean"] = "shared",
+        groups: Sequence[int] | None = None,
+        generator: torch.Generator,
+    ) -> AdaptedMLP:
         """A copy with one task more, the last; this module stays as it is.
 
         Parameters
         ----------
-        start : "shared": the new task is the shared trunk; "mean": its head is the mean of the others', and its
-            adapters are the nearest of their rank to the mean of the products A_t B_t
+        start : of what the new task has of its own; "shared": none of it changes the shared trunk; "mean": its head is the
+            mean of the others', and its adapters are the nearest of their rank to the mean of the products A_t B_t
+        groups : the new task's group in each hidden layer, the number of groups for a new one. None: the group of all tasks
+            where there is but one, else a new one; where the module has no groups, a new one
         generator : draws the new task's B where it starts as the shared trunk
         """
         if start not in ("shared", "mean"):
@@ -179,37 +164,75 @@ class AdaptedMLP(nn.Module):
             rank=self.rank,
             activation=self._activation_name,
             head=self.head,
+            groups=self._groups_with(groups),
+            dtype=self.dtype,
             generator=generator,
         )
         with torch.no_grad():
             for name, old in self.named_parameters():
                 new = wider.get_parameter(name)
-                (new[:-1] if _is_private(name) else new).copy_(old)
+                (new[: len(old)] if _has_rows(name) else new).copy_(old)
                 if start == "mean" and name in ("H", "β"):
                     new[-1] = old.mean(0)
-            if start == "mean":
-                for part in wider.adapters:
-                    _start_at_mean(cast(LowRankAdapter, part))
+        if start == "mean":
+            for before, part in zip(self.adapters, wider.adapters, strict=True):
+                if len(cast(LowRankAdapter, part).A) > len(cast(LowRankAdapter, before).A):
+                    cast(LowRankAdapter, part).start_at_mean()
         return wider
 
+    def _groups_with(self, new: Sequence[int] | None) -> list[tuple[int, ...]] | None:
+        """The groups of all layers with one task more."""
+        if self.groups is None:
+            if new is not None:
+                raise DataError("groups is given, but this module has none: each task has adapters of its own")
+            return None
+        counts = [max(old) + 1 for old in self.groups]
+        chosen = [0 if count == 1 else count for count in counts] if new is None else list(new)
+        if len(chosen) != len(counts) or any(not 0 <= g <= count for g, count in zip(chosen, counts, strict=True)):
+            raise DataError(f"groups is {chosen}; wanted is one for each hidden layer, from 0 to {counts}")
+        return [(*old, g) for old, g in zip(self.groups, chosen, strict=True)]
+
+    def trunk_parameters(self) -> Tensor:
+        """(p,) positions, in `flatten` of this module, of the trunk: what stays frozen while adapters and heads learn."""
+        return self._positions(lambda name, users: not _has_rows(name))
+
     def shared_parameters(self) -> Tensor:
-        """(p,) positions, in `flatten` of this module, of what all tasks share."""
-        parts = [
-            torch.arange(start, start + p.numel()) for name, p, start in self._with_starts() if not _is_private(name)
-        ]
-        return torch.cat(parts)
+        """(p,) positions, in `flatten` of this module, of what more than one task uses: the trunk, adapters of groups."""
+        return self._positions(lambda name, users: not _has_rows(name) or len(users) > 1)
 
     def private_parameters(self, task: int) -> Tensor:
         """(p,) positions, in `flatten` of this module, of what only `task` uses."""
+        self._check_task(task)
+        return self._positions(lambda name, users: _has_rows(name) and users == [task])
+
+    def adapter_parameters(self, task: int) -> Tensor:
+        """(p,) positions, in `flatten` of this module, of all that `task` adds to the trunk, shared or not."""
+        self._check_task(task)
+        return self._positions(lambda name, users: _has_rows(name) and task in users)
+
+    def _check_task(self, task: int) -> None:
         check_count(task, "task", least=0)
         if task >= self.tasks:
             raise DataError(f"task is {task}; the module has {self.tasks} tasks, counted from 0")
-        parts = [
-            start + torch.arange(task * p[0].numel(), (task + 1) * p[0].numel())
-            for name, p, start in self._with_starts()
-            if _is_private(name)
-        ]
+
+    def _positions(self, wanted: Callable[[str, list[int]], bool]) -> Tensor:
+        """Positions of the parameters, or of their rows, that are `wanted` by name and the tasks that use them."""
+        parts = [torch.zeros(0, dtype=torch.long)]
+        for name, p, start in self._with_starts():
+            groups = self._groups_of(name)
+            blocks = len(p) if _has_rows(name) else 1
+            size = p.numel() // blocks
+            for row in range(blocks):
+                users = [t for t, g in enumerate(groups) if g == row] if _has_rows(name) else list(range(self.tasks))
+                if wanted(name, users):
+                    parts.append(start + torch.arange(row * size, (row + 1) * size))
         return torch.cat(parts)
+
+    def _groups_of(self, name: str) -> Sequence[int]:
+        """Which row of the parameter each task uses."""
+        if name.startswith("adapters."):
+            return cast(LowRankAdapter, self.adapters[int(name.split(".")[1])]).groups
+        return range(self.tasks)
 
     def _with_starts(self) -> list[tuple[str, Tensor, int]]:
         """Each parameter with its name and its first position in `flatten`."""
@@ -221,23 +244,6 @@ class AdaptedMLP(nn.Module):
         return found
 
 
-def _is_private(name: str) -> bool:
-    """Whether the parameter has a leading dim of tasks."""
+def _has_rows(name: str) -> bool:
+    """Whether the parameter has a leading dim of tasks or groups."""
     return name in ("H", "β") or name.startswith("adapters.")
-
-
-def _rows(X: Tensor, M: Tensor) -> Tensor:
-    """M x for each row: X (..., i), M (..., o, i) -> (..., o)."""
-    return (X[..., None, :] @ M.mT).squeeze(-2)
-
-
-def _start_at_mean(adapter: LowRankAdapter) -> None:
-    """Set the last task's A B to the best approximation of its rank to the mean of the others'.
-
-    The mean of the factors would be another matrix, since A R⁻¹ and R B have the same product for any R. The rows of
-    B are orthonormal, so that gradients reach A even where the mean is 0.
-    """
-    A, B = adapter.A, adapter.B
-    U, σ, Vt = torch.linalg.svd((A[:-1] @ B[:-1]).mean(0), full_matrices=False)
-    r = A.shape[-1]
-    A[-1], B[-1] = U[:, :r] * σ[:r], Vt[:r]
