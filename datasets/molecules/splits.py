@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from surrogates.errors import DataError
 
-from .structures import checked_structures
+from surrogates.structures import checked_structures
 
 Rows = NDArray[np.int64]
 FRACTIONS = (0.8, 0.1, 0.1)

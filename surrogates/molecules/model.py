@@ -1,0 +1,257 @@
+"""`MolecularNet`: the configuration, and its fit."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from surrogates.errors import DataError, FitWarning
+from surrogates.networks import Gaussian, Likelihood, Quantiles, SquaredError
+from surrogates.training.conflicts import Conflicts
+
+from .choice import Comparison, compare
+from .features import DescriptorScaling, Features, molecule_features
+from .fitted import FittedMolecularNet
+from .gaussian import GaussianProcesses
+from .learner import Learner, Learnt, Training
+from .networks import Ensemble
+from .parts import Calibration, Parts, TaskScaling
+from .report import MolecularReport, PropertyReport
+from .table import Columns, Entries, Labels, refuse
+
+MODELS = ("auto", "gp", "net")
+SHARINGS = ("auto", "shared", "single")
+LIKELIHOODS: Mapping[str, Likelihood] = MappingProxyType(
+    {"quantile": Quantiles(), "gaussian": Gaussian(beta=0.5), "squared": SquaredError()}
+)
+#: labels, all properties together, up to which model="auto" takes Gaussian processes
+MOST_FOR_GP = 2500
+
+
+@dataclass(frozen=True)
+class MolecularNet:
+    """Properties of molecules, each measured on a different few of them, learnt together where that helps.
+
+    Two models behind one interface:
+
+    * ``"net"``: a network that all properties share, with a head for each; an ensemble of which each member is fitted
+      without one fold of the molecules. `conflicts` says how the properties' gradients are combined.
+    * ``"gp"``: Gaussian processes with a Tanimoto kernel of fragments and a smooth kernel of descriptors, which share by
+      intrinsic coregionalisation: the better one for few labels.
+
+    Either is fitted with and without sharing if `sharing` is "auto"; errors of molecules that were left out decide for each
+    property (`choice.compare`), and are told in the report. The same errors calibrate standard deviations and intervals.
+
+    Parameters
+    ----------
+    smiles : variable of SMILES, or several, whose molecules make one entry together (a dye and its solvent)
+    properties : variables to learn; None: all variables of numbers over the molecules
+    embedding : variable over (molecule, feature): the user's own numbers in place of RDKit's descriptors
+    bounds : property -> variable that marks bounds by "<" and ">" (censored labels); only networks take them
+    model : "auto": Gaussian processes up to 2,500 labels in all, if none is a bound, else networks
+    sharing : "auto", "shared" or "single"
+    conflicts : a method of `surrogates.training.conflicts` or its name, for networks
+    likelihood : of networks: "quantile" (median and 5 to 95 % quantiles), "gaussian" (mean and variance), "squared"
+    ranking : share of the ApproxNDCG rank loss in networks' losses, for screening: 0 to 1
+    hidden : widths of the networks' hidden layers, all shared
+    fingerprint : whether networks see the fragments' counts besides the descriptors; None: as the first fold decides
+    members : networks of an ensemble, and folds
+    epochs, rate, decay, batch : of AdamW
+    invalid : what `fit` does with rows whose SMILES can't be read: "raise" or "drop"
+
+    Notes
+    -----
+    Sources: Minot & Schneider (arXiv:2509.25955) for conflict-aware training of molecular properties; Ralaivola et al.
+    (2005) for the Tanimoto kernel; Álvarez, Rosasco & Lawrence (2012) for coregionalisation.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"smiles": ["C", "CC", "CCC", "CCCC", "CCCCC", "CCO", "CCCO", "CCCCO"],
+    ...                       "boiling_point": [111.7, 184.6, 231.1, 272.7, 309.2, 351.4, 370.3, 390.9]})
+    >>> fitted = MolecularNet(model="gp").fit(table)
+    >>> 300 < float(fitted.predict(["CCCCCC"])["mean"]) < 400  # hexane boils at 341.9 K
+    True
+    """
+
+    smiles: str | tuple[str, ...] = "smiles"
+    properties: tuple[str, ...] | None = None
+    embedding: str | None = None
+    bounds: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    model: str = "auto"
+    sharing: str = "auto"
+    conflicts: Conflicts | str = "sum"
+    likelihood: str = "quantile"
+    ranking: float = 0.0
+    hidden: tuple[int, ...] = (512, 256)
+    fingerprint: bool | None = None
+    members: int = 5
+    epochs: int = 60
+    rate: float = 1e-3
+    decay: float = 1e-2
+    batch: int = 128
+    invalid: str = "raise"
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("model", self.model, MODELS),
+            ("sharing", self.sharing, SHARINGS),
+            ("likelihood", self.likelihood, tuple(LIKELIHOODS)),
+            ("invalid", self.invalid, ("raise", "drop")),
+        ):
+            if value not in choices:
+                raise DataError(f"{name} is {value!r}; choose one of {choices}")
+        if self.bounds and self.model == "gp":
+            raise DataError("bounds are taken by networks only; use model='net' or 'auto'")
+        self._ensemble()  # which checks its numbers
+
+    def fit(self, data: xr.Dataset | pd.DataFrame, *, seed: int = 0) -> FittedMolecularNet:
+        """Learn the properties of `data`.
+
+        Parameters
+        ----------
+        data : over one dim of molecules, or a table with a row for each: SMILES, and properties with NaN where unknown;
+            units are taken from ``attrs["units"]``
+        seed : of folds, weights and batches
+
+        Raises
+        ------
+        DataError
+            A variable that isn't there, SMILES that can't be read (named, with their row), infinite labels, a property
+            with fewer than two labels.
+        MissingExtraError
+            If RDKit isn't installed.
+
+        Warns
+        -----
+        FitWarning
+            What its user should know of; also in ``report.warnings``.
+        """
+        began = time.perf_counter()
+        columns = self._columns()
+        table = columns.dataset(data)
+        entries, labels = columns.entries(table), columns.labels(table)
+        if self.invalid == "raise":
+            refuse(entries, "correct or leave out these rows, or fit with MolecularNet(invalid='drop')")
+        rows = entries.readable
+        rows = rows[np.isfinite(labels.values[rows]).any(1)]
+        labels = labels.take(rows)
+        _check_labels(labels)
+        keys = [key for row in rows.tolist() if (key := entries.keys[row]) is not None]
+        embedding = None if entries.embedding is None else entries.embedding[rows]
+        fitted = self._learn(keys, embedding, labels, seed)
+        notes = (*_notes(entries, keys, labels), *fitted.warnings)
+        report = self._report(fitted, labels, len(set(keys)), time.perf_counter() - began, notes)
+        for note in notes:
+            warnings.warn(note, FitWarning, stacklevel=2)
+        return FittedMolecularNet(self, columns, fitted, report)
+
+    def _columns(self) -> Columns:
+        smiles = (self.smiles,) if isinstance(self.smiles, str) else tuple(self.smiles)
+        return Columns(smiles, self.properties, self.embedding, self.bounds)
+
+    def _ensemble(self) -> Ensemble:
+        return Ensemble(
+            conflicts=self.conflicts,
+            likelihood=LIKELIHOODS[self.likelihood],
+            ranking=self.ranking,
+            hidden=self.hidden,
+            fingerprint=self.fingerprint,
+            members=self.members,
+            epochs=self.epochs,
+            rate=self.rate,
+            decay=self.decay,
+            batch=self.batch,
+        )
+
+    def _learner(self, labels: Labels) -> Learner:
+        few = np.isfinite(labels.values).sum() <= MOST_FOR_GP
+        exact = not labels.signs.any()
+        if self.model == "gp" or (self.model == "auto" and few and exact):
+            return GaussianProcesses()
+        return self._ensemble()
+
+    def _learn(self, keys: list[tuple[str, ...]], embedding: NDArray[np.float64] | None, labels: Labels, seed: int) -> Parts:
+        raw = molecule_features(keys, embedding)
+        scaling, tasks = DescriptorScaling.fit(raw.descriptors), TaskScaling.fit(labels)
+        unique = {key: k for k, key in enumerate(dict.fromkeys(keys))}
+        groups = np.array([unique[key] for key in keys], dtype=np.int64)
+        features = Features(raw.counts, scaling(raw.descriptors))
+        training = Training(labels.properties, features, tasks.scaled(labels.values), labels.signs, groups)
+        learner = self._learner(labels)
+        m = len(labels.properties)
+        shared, comparison = None, None
+        singles: dict[int, Learnt] = {}
+        if m > 1 and self.sharing != "single":
+            shared = learner.fit(training, seed=seed)
+        if m == 1 or self.sharing != "shared":
+            singles = {k: learner.fit(training.only(k), seed=seed) for k in range(m)}
+        shares = np.full(m, shared is not None)
+        if shared is not None and singles:
+            comparison = _compare(training, shared, singles)
+            shares = comparison.shares
+            singles = {k: learnt for k, learnt in singles.items() if not shares[k]}
+        return Parts.of(training, scaling, tasks, keys, embedding, labels, shared, singles, shares, comparison)
+
+    def _report(
+        self, parts: Parts, labels: Labels, molecules: int, seconds: float, notes: tuple[str, ...]
+    ) -> MolecularReport:
+        name = "Gaussian processes" if isinstance(self._learner(labels), GaussianProcesses) else "network ensemble"
+        properties = {}
+        for k, title in enumerate(labels.properties):
+            c = parts.comparison
+            properties[title] = PropertyReport(
+                units=labels.units[k],
+                labels=int(np.isfinite(labels.values[:, k]).sum()),
+                bounds=int((labels.signs[:, k] != 0).sum()),
+                shares=bool(parts.shares[k]),
+                error=float(parts.errors[k]),
+                single_error=None if c is None else float(parts.errors[k] / (1 + c.change[k] * parts.shares[k])),
+                change=None if c is None else float(c.change[k]),
+                deviation=None if c is None else float(c.deviation[k]),
+                coverage=float(parts.coverage[k]),
+            )
+        return MolecularReport(f"MolecularNet ({name})", self.sharing, molecules, seconds, properties, notes)
+
+
+def _compare(training: Training, shared: Learnt, singles: Mapping[int, Learnt]) -> Comparison:
+    """Held-out absolute errors of the shared model against the properties' own."""
+    exact = np.where(training.signs == 0, training.z, np.nan)
+    alone = np.full_like(exact, np.nan)
+    for k, learnt in singles.items():
+        alone[np.isfinite(training.z[:, k]), k] = learnt.held_out.mean[:, 0]
+    return compare(np.abs(shared.held_out.mean - exact), np.abs(alone - exact))
+
+
+def _check_labels(labels: Labels) -> None:
+    counts = np.isfinite(labels.values).sum(0)
+    for name, count in zip(labels.properties, counts.tolist(), strict=True):
+        if count < 2:
+            raise DataError(
+                f"property {name!r} has {count if count else 'no'} label{'s' * (count != 1)}; at least 2 are needed to know "
+                f"its level and scale: leave it out, or add it later by add_task"
+            )
+
+
+def _notes(entries: Entries, keys: list[tuple[str, ...]], labels: Labels) -> tuple[str, ...]:
+    """What is odd about the data, in words."""
+    notes = []
+    if entries.problems:
+        notes.append(f"{len(entries.problems)} rows were left out: {entries.problems[0]}")
+    if salts := [key for key in keys if any("." in part for part in key)]:
+        notes.append(f"{len(salts)} molecules have several fragments, such as {'; '.join(salts[0])!r}; each is taken as a whole")
+    for k, name in enumerate(labels.properties):
+        values = labels.values[np.isfinite(labels.values[:, k]), k]
+        if np.ptp(values) == 0:
+            notes.append(f"property {name!r} is {values[0]:g} in all its {len(values)} labels; nothing can be learnt of it")
+    return tuple(notes)
+
+
+__all__ = ["Calibration", "MolecularNet"]

@@ -1,0 +1,151 @@
+"""What a fit consists of, besides its configuration: scalings, learners, which of them answers for what, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surrogates.calibration import ConformalIntervals, VarianceScaling
+
+from .choice import Comparison
+from .features import DescriptorScaling, Features, molecule_features
+from .learner import Answer, Learnt, Training
+from .table import Labels
+
+Floats = NDArray[np.float64]
+LEVEL = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class TaskScaling:
+    """Each property's labels to mean 0 and spread 1.  mean, std: (m,)"""
+
+    mean: Floats
+    std: Floats
+
+    @staticmethod
+    def fit(labels: Labels) -> TaskScaling:
+        """Mean and standard deviation of the labels; a constant property has spread 1."""
+        std = np.nanstd(labels.values, axis=0)
+        mean = np.nanmean(labels.values, axis=0)
+        return TaskScaling(mean, np.where(std > 1e-12 * (1 + np.abs(mean)), std, 1.0))
+
+    def scaled(self, values: Floats) -> Floats:
+        """(n, m) in the user's units -> scaled."""
+        return (values - self.mean) / self.std
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Factors of the standard deviations, and conformal half-widths, from held-out labels."""
+
+    variance: VarianceScaling
+    intervals: ConformalIntervals
+
+    @staticmethod
+    def fit(z: Floats, signs: NDArray[np.int8], held_out: Answer) -> Calibration:
+        """From labels (n, m) that aren't bounds and predictions of them that don't know them."""
+        i, k = np.nonzero(np.isfinite(z) & (signs == 0) & np.isfinite(held_out.mean))
+        m = z.shape[1]
+        y, mean, std = z[i, k], held_out.mean[i, k], np.maximum(held_out.total[i, k], 1e-9)
+        return Calibration(
+            VarianceScaling.fit(y, mean, std, k, tasks=m), ConformalIntervals.fit(y, mean, std, k, tasks=m)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A fit.
+
+    scaling, tasks : of descriptors and of labels
+    keys, embedding, labels : the training table, which later tasks are learnt with
+    shared : the learner of all properties, or None
+    singles : learners of single properties
+    shares : (m,) which properties the shared one answers for
+    comparison : of held-out errors, or None where only one way was fitted
+    held_out : predictions (n, m) of the training labels, scaled, without the molecule's own labels
+    """
+
+    scaling: DescriptorScaling
+    tasks: TaskScaling
+    keys: list[tuple[str, ...]]
+    embedding: Floats | None
+    labels: Labels
+    shared: Learnt | None
+    singles: Mapping[int, Learnt]
+    shares: NDArray[np.bool_]
+    comparison: Comparison | None
+    held_out: Answer
+    calibration: Calibration
+
+    @staticmethod
+    def of(
+        training: Training,
+        scaling: DescriptorScaling,
+        tasks: TaskScaling,
+        keys: list[tuple[str, ...]],
+        embedding: Floats | None,
+        labels: Labels,
+        shared: Learnt | None,
+        singles: Mapping[int, Learnt],
+        shares: NDArray[np.bool_],
+        comparison: Comparison | None,
+    ) -> Parts:
+        """The parts, calibrated by what they say of labels they didn't know."""
+        n, m = training.z.shape
+        columns = [np.full((n, m), np.nan) for _ in range(3)]
+        for k in range(m):
+            rows = np.isfinite(training.z[:, k])
+            if shares[k] and shared is not None:
+                for column, values in zip(columns, shared.held_out, strict=True):
+                    column[rows, k] = values[rows, k]
+            else:
+                for column, values in zip(columns, singles[k].held_out, strict=True):
+                    column[rows, k] = values[:, 0]
+        held_out = Answer(*columns)
+        calibration = Calibration.fit(training.z, training.signs, held_out)
+        return Parts(
+            scaling, tasks, keys, embedding, labels, shared, singles, shares, comparison, held_out, calibration
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of all learners."""
+        own = [(self.labels.properties[k], learnt) for k, learnt in self.singles.items()]
+        shared = () if self.shared is None else self.shared.warnings
+        return (*shared, *(f"{name}: {text}" for name, learnt in own for text in learnt.warnings))
+
+    @property
+    def errors(self) -> Floats:
+        """(m,) mean absolute held-out error, in the user's units."""
+        z = np.where(self.labels.signs == 0, self.tasks.scaled(self.labels.values), np.nan)
+        return np.asarray(np.nanmean(np.abs(self.held_out.mean - z), axis=0) * self.tasks.std)
+
+    @property
+    def coverage(self) -> Floats:
+        """(m,) share of held-out labels within the calibrated 90 % intervals."""
+        z = np.where(self.labels.signs == 0, self.tasks.scaled(self.labels.values), np.nan)
+        half = self.calibration.intervals.quantiles(LEVEL) * self.held_out.total
+        inside = np.where(np.isfinite(z), np.abs(self.held_out.mean - z) <= half * (1 + 1e-12), np.nan)
+        return np.asarray(np.nanmean(inside, axis=0))
+
+    def features(self, keys: list[tuple[str, ...]], embedding: Floats | None) -> Features:
+        """Scaled features of other molecules."""
+        raw = molecule_features(keys, embedding)
+        return Features(raw.counts, self.scaling(raw.descriptors))
+
+    def predict(self, features: Features) -> Answer:
+        """(n, m) scaled; standard deviations are calibrated."""
+        n, m = len(features.counts), len(self.labels.properties)
+        columns = [np.full((n, m), np.nan) for _ in range(3)]
+        if self.shared is not None and self.shares.any():
+            for column, values in zip(columns, self.shared.predict(features), strict=True):
+                column[:, self.shares] = values[:, self.shares]
+        for k, learnt in self.singles.items():
+            for column, values in zip(columns, learnt.predict(features), strict=True):
+                column[:, k] = values[:, 0]
+        factors = self.calibration.variance.factors
+        return Answer(columns[0], columns[1] * factors, columns[2] * factors)
