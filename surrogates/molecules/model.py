@@ -22,7 +22,7 @@ from .features import DescriptorScaling, Features, molecule_features
 from .fitted import FittedMolecularNet
 from .gaussian import GaussianProcesses
 from .learner import Learner, Learnt, Training
-from .networks import Ensemble
+from .ensemble import Ensemble
 from .parts import Calibration, Parts, TaskScaling
 from .report import MolecularReport, PropertyReport
 from .table import Columns, Entries, Labels, refuse

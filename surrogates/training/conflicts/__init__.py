@@ -1,5 +1,48 @@
-"""Tasks that pull in different directions: what they share, and when they had better not."""
+"""Tasks with conflicting gradients: methods on the Gram matrix of the shared gradients, and the engine that takes it."""
 
+from ._base import Conflicts, SeenTasks, State
+from .adapter import Aggregated, LossWeights
+from .aim import AIM
+from .colouring import Colouring, welsh_powell
+from .engine import Batch, Engine, Look, SquaredError, TaskLoss
+from .fair import FairGrad, NashMTL
+from .famo import AheadFAMO
+from .gcond import GCond, own_rows
+from .lookahead import LookAhead
+from .minimum_norm import MGDA, CAGrad
+from .pcgrad import PCGrad
+from .registry import CONFLICTS, conflicts_by_name
+from .sharpness import Sharpness
 from .spectral import Sharing, Subspace, robust_subspace, spectral_sharing
 
-__all__ = ["Sharing", "Subspace", "robust_subspace", "spectral_sharing"]
+__all__ = [
+    "AIM",
+    "CONFLICTS",
+    "MGDA",
+    "Aggregated",
+    "AheadFAMO",
+    "Batch",
+    "CAGrad",
+    "Colouring",
+    "Conflicts",
+    "Engine",
+    "FairGrad",
+    "GCond",
+    "Look",
+    "LookAhead",
+    "LossWeights",
+    "NashMTL",
+    "PCGrad",
+    "SeenTasks",
+    "Sharing",
+    "Sharpness",
+    "SquaredError",
+    "State",
+    "Subspace",
+    "TaskLoss",
+    "conflicts_by_name",
+    "own_rows",
+    "robust_subspace",
+    "spectral_sharing",
+    "welsh_powell",
+]

@@ -1,0 +1,168 @@
+"""Networks fitted without one fold of the molecules each: one fit gives predictions, their spread, and held-out errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from surrogates.errors import DataError
+from surrogates.networks import Likelihood
+from surrogates.posterior import Moments, decompose
+from surrogates.random import streams
+from surrogates.training.conflicts import AIM, Batch, Conflicts, Engine, conflicts_by_name
+from surrogates.training.stochastic import AdamW, Batches, train
+
+from .features import Features
+from .learner import Answer, Training
+from .property_network import Inputs, Member, PropertyLoss, build
+
+Floats = NDArray[np.float64]
+#: share of a member's training molecules that AIM's policy is judged by
+GUIDANCE = 0.1
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Configuration of an ensemble; see `MolecularNet` for the parameters."""
+
+    conflicts: Conflicts | str
+    likelihood: Likelihood
+    ranking: float
+    hidden: tuple[int, ...]
+    fingerprint: bool | None
+    members: int
+    epochs: int
+    rate: float
+    decay: float
+    batch: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.conflicts, str):
+            object.__setattr__(self, "conflicts", conflicts_by_name(self.conflicts))
+        if not self.hidden or any(not isinstance(width, int) or width < 1 for width in self.hidden):
+            raise DataError(f"hidden is {self.hidden!r}; give the width of one layer or more, such as (512, 256)")
+        if isinstance(self.members, bool) or not isinstance(self.members, int) or self.members < 2:
+            raise DataError(f"members is {self.members!r}; it must be an integer >= 2, since each leaves out one fold")
+        if not 0 <= self.ranking < 1:
+            raise DataError(f"ranking is {self.ranking!r}; it must be a share in [0, 1)")
+        AdamW(rate=self.rate, weight_decay=self.decay)
+        Batches(size=self.batch, epochs=self.epochs)
+
+    def fit(self, training: Training, *, seed: int) -> FittedEnsemble:
+        """All members; `fingerprint=None` is decided by the first fold."""
+        folds = _folds(training.groups, self.members, seed)
+        if self.fingerprint is None:
+            either = [self._member(training, folds, 0, seed, fingerprint=value) for value in (False, True)]
+            chosen = replace(self, fingerprint=either[1].validation < either[0].validation)
+            first = either[int(bool(chosen.fingerprint))]
+        else:
+            chosen = self
+            first = self._member(training, folds, 0, seed, fingerprint=self.fingerprint)
+        rest = [
+            self._member(training, folds, fold, seed, fingerprint=bool(chosen.fingerprint))
+            for fold in range(1, self.members)
+        ]
+        members = (first, *rest)
+        return FittedEnsemble(chosen, training.names, members, _held_out(training, folds, members, self.likelihood))
+
+    def _member(self, training: Training, folds: NDArray[np.int64], fold: int, seed: int, *, fingerprint: bool) -> Member:
+        initial, order = streams(seed, 2 * self.members + 2)[2 * fold : 2 * fold + 2]
+        inside = np.flatnonzero(folds != fold)
+        inputs = Inputs.of(training.features.counts[inside], fingerprint=fingerprint)
+        m = len(training.names)
+        d_in = training.features.descriptors.shape[1] + int(inputs.fragments.sum())
+        trunk, heads = build(d_in, self.hidden, tasks=m, outputs=self.likelihood.size, generator=initial)
+        engine = Engine(trunk, heads, PropertyLoss(self.likelihood, self.ranking), training.names)
+        held = _batch(training, inputs, np.flatnonzero(folds == fold))
+
+        def validation() -> float:
+            return float(engine.outputs_of(trunk(held.X), held)[held.mask.any(0)].mean())
+
+        rows, guidance = inside, None
+        if isinstance(self.conflicts, AIM) and self.conflicts.guide > 0:
+            rows, guides = _guidance(inside, training.groups, order)
+            guidance = _batch(training, inputs, guides)
+        run = train(
+            engine,
+            _batch(training, inputs, rows),
+            conflicts=self.conflicts,
+            optimiser=AdamW(rate=self.rate, weight_decay=self.decay, warm_up=0.1, clip=None),
+            batches=Batches(size=self.batch, epochs=self.epochs, patience=self.epochs + 1),
+            guidance=guidance,
+            validation=validation if bool(held.mask.any()) else None,
+            seed=int(torch.randint(2**31, (), generator=order)),
+        )
+        value = run.validation if run.validation is not None else float("inf")
+        return Member(trunk, heads, inputs, fold, run.state, value, run.warnings)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedEnsemble:
+    """Members, and what they say of molecules they were not trained on."""
+
+    ensemble: Ensemble
+    names: tuple[str, ...]
+    members: tuple[Member, ...]
+    held_out: Answer
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of all members, each once."""
+        return tuple(dict.fromkeys(text for member in self.members for text in member.warnings))
+
+    def predict(self, features: Features) -> Answer:
+        """Mean of the members; their disagreement is the mean's standard deviation."""
+        parts = []
+        for member in self.members:
+            mean, std = member.predict(features.counts, features.descriptors, self.ensemble.likelihood)
+            parts.append(Moments(mean, std**2))
+        mixed = decompose(parts, np.full(len(parts), 1 / len(parts)))
+        return Answer(mixed.mean, np.sqrt(mixed.between), np.sqrt(mixed.within))
+
+
+def _held_out(
+    training: Training, folds: NDArray[np.int64], members: tuple[Member, ...], likelihood: Likelihood
+) -> Answer:
+    """Each molecule by the member that doesn't know it; the spread of the mean by the disagreement of all.
+
+    For a squared error, which has no noise of its own, the root mean square of the held-out residuals is the noise.
+    """
+    n, m = training.z.shape
+    means = np.empty((len(members), n, m))
+    deviations = np.empty((len(members), n, m))
+    for k, member in enumerate(members):
+        means[k], deviations[k] = member.predict(training.features.counts, training.features.descriptors, likelihood)
+    own, rows = folds, np.arange(n)
+    return Answer(means[own, rows], means.std(0), deviations[own, rows])
+
+
+def _folds(groups: NDArray[np.int64], members: int, seed: int) -> NDArray[np.int64]:
+    """(n,) fold of each row: groups whole, folds of nearly equal numbers of groups."""
+    count = int(groups.max()) + 1
+    order = np.random.default_rng([seed, 1]).permutation(count)
+    fold = np.empty(count, dtype=np.int64)
+    fold[order] = np.arange(count) % members
+    return fold[groups]
+
+
+def _guidance(
+    rows: NDArray[np.int64], groups: NDArray[np.int64], generator: torch.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to train on, and rows of other molecules to judge the policy by."""
+    unique = np.unique(groups[rows])
+    chosen = unique[torch.randperm(len(unique), generator=generator).numpy()[: max(1, round(GUIDANCE * len(unique)))]]
+    guides = np.isin(groups[rows], chosen)
+    return rows[~guides], rows[guides]
+
+
+def _batch(training: Training, inputs: Inputs, rows: NDArray[np.int64]) -> Batch:
+    features = training.features.take(rows)
+    z = torch.from_numpy(training.z[rows].astype(np.float32))
+    signs = torch.from_numpy(training.signs[rows].astype(np.float32)) if training.signs.any() else None
+    return Batch.of(inputs(features.counts, features.descriptors), z, signs=signs)
+
+
+

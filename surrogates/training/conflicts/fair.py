@@ -1,0 +1,119 @@
+"""FairGrad and Nash-MTL: gains of the tasks in a fair proportion, by Newton's method on the Gram matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ._base import Prepared, SeenTasks, State, at_least, positive, select, spread
+
+#: What is added to M's diagonal, as a share of its mean, so that opposite gradients leave a finite answer.
+_RIDGE = 1e-6
+
+
+@dataclass(frozen=True)
+class FairGrad:
+    """α-fair gains: the step d = G'c, |d| <= 1, that maximises Σ u(g_i·d), u(x) = x^{1-α}/(1-α), solves
+
+        M c = c^{-1/α},     the minimum of  ½ c'Mc - Σ φ(c_i),  φ' = c^{-1/α}                      (strictly convex)
+
+    Ban & Ji, arXiv:2402.15638, equation 4: α -> 0 the sum's direction, 1 proportional fairness (every c_i g·g_i = 1, Nash),
+    -> ∞ max-min. The paper solves the equation by least squares; we minimise the convex function by a damped Newton method
+    in log c, exactly and without bounds.
+
+    Where we differ: 1e-6 of M's mean diagonal is added to it. A positive combination of the gradients that vanishes
+    (Pareto stationary) would otherwise send c to infinity. c is then scaled to sum to the number of tasks, so that the
+    optimiser's rate means the same as for the plain sum; a gradient that is zero leaves its task the weight 0.
+
+    Parameters
+    ----------
+    alpha : α; the paper takes 2 for QM9
+    every : steps between two Gram matrices; the weights follow from the last one
+    """
+
+    alpha: float = 2.0
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        positive(self.alpha, "alpha")
+        at_least(self.every, 1, "every")
+
+    def init(self, m: int) -> State:
+        return Prepared.init(m)
+
+    def step(self, state: State, seen: SeenTasks) -> tuple[Tensor, State]:
+        return fair_step(self.alpha, self.every, state, seen)
+
+
+@dataclass(frozen=True)
+class NashMTL:
+    """The Nash bargaining solution of the tasks: M c = 1/c, i.e. `FairGrad` with α = 1.
+
+    Navon et al., arXiv:2202.01017, section 3.2. The paper solves a sequence of convex approximations; the equation is the
+    stationarity of ½ c'Mc - Σ log c_i, which is convex itself, so we minimise that. Scaling and ridge: see `FairGrad`.
+
+    Parameters
+    ----------
+    every : steps between two Gram matrices; the weights follow from the last one
+    """
+
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        at_least(self.every, 1, "every")
+
+    def init(self, m: int) -> State:
+        return Prepared.init(m)
+
+    def step(self, state: State, seen: SeenTasks) -> tuple[Tensor, State]:
+        return fair_step(1.0, self.every, state, seen)
+
+
+def fair_step(α: float, every: int, state: State, seen: SeenTasks) -> tuple[Tensor, State]:
+    """The step of both."""
+    prepared, state = Prepared.of(state, seen, every)
+    M, index = select(prepared.gram, seen.present & (prepared.gram.diagonal() > 0))
+    c = fair_weights(M, α)
+    c = c * (len(index) / c.sum()) if len(index) else c
+    return spread(c, index, len(seen.present)), state
+
+
+def fair_weights(M: Tensor, α: float, *, ridge: float = _RIDGE, max_steps: int = 60) -> Tensor:
+    """c (p,) > 0 with (M + ridge mean(diag M) I) c = c^{-1/α}.
+
+    Newton's method in x = log c with the function f = ½ c'Mc - Σ φ(c) and step halving. The equations are scaled to
+    gradients of length 1 first: c_i = v_i s_i^{...} would change the power, so only the common scale is taken out.
+
+    >>> fair_weights(torch.eye(2).double() * 4, 1.0, ridge=0.0)
+    tensor([0.5000, 0.5000], dtype=torch.float64)
+    """
+    if len(M) == 0:
+        return M.new_zeros(0)
+    scale = M.diagonal().mean()
+    A = M / scale + ridge * torch.eye(len(M), dtype=M.dtype)
+    q = 1.0 / α
+    x = -A.diagonal().log() / (1 + q)  # exact for orthogonal gradients
+    for _ in range(max_steps):
+        c = x.exp()
+        Ac, power = A @ c, c**-q
+        slope = c * (Ac - power)
+        if slope.abs().max() <= 1e-12 * (c * power).max():
+            break
+        # curvature in x without the term of the slope's own sign where that would make it indefinite
+        H = c[:, None] * A * c[None, :] + torch.diag(q * c * power + slope.clamp_min(0.0))
+        step = -torch.linalg.solve(H, slope)
+        step, before = step * min(1.0, 3.0 / float(step.abs().max())), _value(A, x, q)
+        t = 1.0
+        while _value(A, x + t * step, q) > before + 1e-4 * t * float(slope @ step) + 1e-13 * abs(before) and t > 1e-8:
+            t /= 2
+        x = x + t * step
+    return x.exp() * scale ** (-1.0 / (1.0 + q))  # (M/s) c' = c'^-q  <=>  M c = c^-q with c = c' s^(-1/(1+q))
+
+
+def _value(A: Tensor, x: Tensor, q: float) -> float:
+    """½ c'Ac - Σ φ(c), c = exp x."""
+    c = x.exp()
+    φ = x if q == 1.0 else c ** (1 - q) / (1 - q)
+    return float(0.5 * c @ A @ c - φ.sum())
