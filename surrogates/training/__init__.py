@@ -1,6 +1,7 @@
 """Training: the loops that fit parameters, and the weightings of their losses, shared by all families of models."""
 
 from .adam import Adam
+from .adamw import AdamW
 from .broyden import SSBroyden
 from .checkpoint import Checkpoint
 from .lbfgs import LBFGS
@@ -9,6 +10,7 @@ from .loop import Minimised, minimize
 from .newton import Minimum, Outcome, lbfgs, newton
 from .objective import HasJacobian, Losses
 from .optimiser import Ending, Optimiser
+from .stochastic import Batches, Trained, train
 from .stopping import Stopping, Validation
 from .weighting import (
     FAMO,
@@ -38,8 +40,10 @@ __all__ = [
     "LDCMTL",
     "WEIGHTINGS",
     "Adam",
+    "AdamW",
     "AlphaFair",
     "Balance",
+    "Batches",
     "Checkpoint",
     "DynamicWeightAverage",
     "Ending",
@@ -62,11 +66,13 @@ __all__ = [
     "Stopping",
     "SumOfLogs",
     "TorchJD",
+    "Trained",
     "Uncertainty",
     "Validation",
     "Weighting",
     "lbfgs",
     "minimize",
     "newton",
+    "train",
     "weighting_by_name",
 ]

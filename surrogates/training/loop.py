@@ -88,6 +88,9 @@ def minimize(
 ) -> Minimised:
     """Minimise named losses of a flat parameter vector.
 
+    This is for functions of a vector that are evaluated as a whole; `train` is for rows of a table that come in batches,
+    with tasks that lack labels and parameters in modules.
+
     In each step the losses are evaluated at θ, the weighting looks at them and gives weights w, and the optimiser moves
     θ to lower Σ w_i L_i. What is followed by `Stopping` and in the trace is Σ w_i L_i for `Fixed` weights, but the plain
     sum Σ L_i for all others: sums under weights that change can't be compared between steps.

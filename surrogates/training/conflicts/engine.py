@@ -114,6 +114,11 @@ class Engine:
         self._looked = False
 
     @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that are trained: the trunk's, then the heads'."""
+        return [p for _, p in self.shared] + self.private
+
+    @property
     def is_chain(self) -> bool:
         """Whether the trunk was found to be a chain; known after the first batch."""
         return self._layers is not None
