@@ -13,7 +13,7 @@ from surrogates.networks import Likelihood
 from surrogates.posterior import Moments, decompose
 from surrogates.random import streams
 from surrogates.training.conflicts import AIM, Batch, Conflicts, Engine, conflicts_by_name
-from surrogates.training.stochastic import AdamW, Batches, train
+from surrogates.training import AdamW, Batches, train
 
 from .features import Features
 from .learner import Answer, Training

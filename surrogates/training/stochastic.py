@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -267,7 +267,7 @@ class _Loop:
         if self.batches.own_rows == 1:
             return batch
         mask = own_rows(batch.mask, self.batches.own_rows, self.generators[0])
-        return Batch(batch.X, batch.Y, mask, batch.weights)
+        return replace(batch, mask=mask)
 
     def _step(self, batch: Batch) -> float | None:
         """One step; the sum of the losses before it, or None if it couldn't be taken."""

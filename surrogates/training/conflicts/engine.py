@@ -18,30 +18,6 @@ from .chain import Layer, Record, Rows, chain_gram, chain_sketch, folded, layers
 Level = Literal["parameters", "representation"]
 
 
-class TaskLoss(Protocol):
-    """Losses of single labels."""
-
-    def __call__(self, outputs: Tensor, labels: Tensor, mask: Tensor, /) -> Tensor:
-        """outputs (B, m, k), labels (B, m) with any finite number where `mask` (B, m) is False -> losses (B, m).
-
-        What stands where `mask` is False isn't used, but must have a finite gradient.
-        """
-
-
-class SquaredError:
-    """(f - y)² of the first output.
-
-    >>> SquaredError()(torch.tensor([[[3.0]]]), torch.tensor([[1.0]]), torch.tensor([[True]]))
-    tensor([[4.]])
-    """
-
-    def __call__(self, outputs: Tensor, labels: Tensor, mask: Tensor, /) -> Tensor:
-        return (outputs[..., 0] - labels) ** 2
-
-    def __repr__(self) -> str:
-        return "SquaredError()"
-
-
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Rows of a table with missing labels.
@@ -50,29 +26,57 @@ class Batch:
     Y : (B, m) labels, 0 where missing
     mask : (B, m) bool, where there are labels
     weights : (B, m) of the labels in their task's mean, or None: all 1
+    signs : (B, m) of -1, 0, +1 for losses that know bounds: the truth is at most, is, is at least the label; or None
     """
 
     X: Tensor
     Y: Tensor
     mask: Tensor
     weights: Tensor | None = None
+    signs: Tensor | None = None
 
     @staticmethod
-    def of(X: Tensor, Y: Tensor, weights: Tensor | None = None) -> Batch:
+    def of(X: Tensor, Y: Tensor, weights: Tensor | None = None, signs: Tensor | None = None) -> Batch:
         """A batch from labels in which NaN means missing."""
         mask = ~torch.isnan(Y)
-        return Batch(X, torch.where(mask, Y, 0.0), mask, weights)
+        return Batch(X, torch.where(mask, Y, 0.0), mask, weights, signs)
 
     def take(self, index: Tensor) -> Batch:
         """Some of the rows."""
         weights = None if self.weights is None else self.weights[index]
-        return Batch(self.X[index], self.Y[index], self.mask[index], weights)
+        signs = None if self.signs is None else self.signs[index]
+        return Batch(self.X[index], self.Y[index], self.mask[index], weights, signs)
 
     def means(self, values: Tensor) -> Tensor:
         """(B, m) -> (m,) mean over each task's labels; 0, without gradient, where there are none."""
         w = self.mask.to(values.dtype) if self.weights is None else self.mask * self.weights
         total = w.sum(0)
         return torch.where(self.mask, values * w, 0.0).sum(0) / torch.where(total > 0, total, 1.0)
+
+
+class TaskLoss(Protocol):
+    """Losses of single labels."""
+
+    def __call__(self, outputs: Tensor, batch: Batch, /) -> Tensor:
+        """outputs (B, m, k) for the batch's labels -> losses (B, m).
+
+        What is given where the batch's mask is False isn't used, but must have a finite gradient.
+        """
+
+
+class SquaredError:
+    """(f - y)² of the first output.
+
+    >>> batch = Batch.of(torch.zeros(1, 1), torch.tensor([[1.0]]))
+    >>> SquaredError()(torch.tensor([[[3.0]]]), batch)
+    tensor([[4.]])
+    """
+
+    def __call__(self, outputs: Tensor, batch: Batch, /) -> Tensor:
+        return (outputs[..., 0] - batch.Y) ** 2
+
+    def __repr__(self) -> str:
+        return "SquaredError()"
 
 
 class Engine:
@@ -161,7 +165,7 @@ class Engine:
                 f"the heads gave outputs {tuple(outputs.shape)} for z {tuple(z.shape)}; they must be (rows, tasks, k) = "
                 f"({batch.Y.shape[0]}, {batch.Y.shape[1]}, k)"
             )
-        return batch.means(self.loss(outputs, batch.Y, batch.mask))
+        return batch.means(self.loss(outputs, batch))
 
     def elsewhere(self, values: list[Tensor], batch: Batch) -> Tensor:
         """(m,) mean losses with other values of the trunk's trainable parameters; buffers stay as they are."""
