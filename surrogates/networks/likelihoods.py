@@ -237,7 +237,8 @@ def _residuals(
 def _log_ndtr(z: Tensor) -> Tensor:
     """log Φ(z), below -1 as log(½ erfcx(-z/√2)) - z²/2.
 
-    The gradient of torch's own log_ndtr there is exp(-z²/2 - log Φ), whose exponents cancel: 4 % off at z = -1000 in float32.
+    The gradient of torch's own log_ndtr there is exp(-z²/2 - log Φ), whose exponents cancel: 4 % off at z = -1000 in
+    float32.
     """
     low = z < -1
     below = torch.where(low, z, -1.0)

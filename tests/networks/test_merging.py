@@ -97,7 +97,7 @@ def test_dropping_and_rescaling_keeps_the_mean() -> None:
         (lambda: task_arithmetic(state(1.0), []), "tuned is empty; give one fine-tuned model or more"),
         (
             lambda: task_arithmetic(state(1.0), [{"v": torch.ones(1)}]),
-            r"tuned\[0\] and base differ in the entries \['v', 'w",
+            r"tuned\[0\] and base differ in the entries \['v'",
         ),
         (lambda: merge_ties(state(1.0), [state(1.0, 2.0)]), r"tuned\[0\]\['w'\] has shape \(2,\), base's \(1,\)"),
         (lambda: merge_ties(state(1.0), [state(1.0)], keep=0.0), "keep is 0.0; it must be a share > 0 and <= 1"),

@@ -124,9 +124,9 @@ def spectral_sharing(
     Features are divided by their root mean square over all tasks, means of X_t and y_t are taken off first.
 
     "cross-validation" chooses k and λ_t of each task by 5 folds in which steps (1) to (3) are all repeated, so the
-    subspace hasn't seen the rows that judge it. Ridge alone is k = 0; a task leaves it only where the folds' error is smaller by more
-    than `caution` standard errors of the paired difference: that is what guards tasks that lie elsewhere. The squared penalty
-    and this choice are ours. "threshold" takes k by the rule of `robust_subspace` for all tasks, and the predecessor's
+    subspace hasn't seen the rows that judge it. Ridge alone is k = 0; a task leaves it only where the folds' error is
+    smaller by more than `caution` standard errors of the paired difference: that is what guards tasks that lie elsewhere.
+    The squared penalty and this choice are ours. "threshold" takes k by the rule of `robust_subspace` for all tasks, and the predecessor's
     penalty,
 
         min_β |y - Xβ|²/(2n) + (γ/√n) |β - A θ̂|,     γ = ½ s √(p + log T),
