@@ -82,10 +82,11 @@ def test_shrinkage_is_better_for_few_readings_and_gone_for_many() -> None:
 def test_neither_order_nor_units_matter(order: list[int], unit: float) -> None:
     y, mean, std, task = readings(3, [20, 30, 10])
     scaling = VarianceScaling.fit(y, mean, std, task, tasks=3)
-    other = VarianceScaling.fit(*(unit * c[order] for c in (y, mean, std)), task[order], tasks=3)
+    a, b, c = (unit * column[order] for column in (y, mean, std))
+    other = VarianceScaling.fit(a, b, c, task[order], tasks=3)
     np.testing.assert_allclose(other.factors, scaling.factors, rtol=1e-9)
     intervals = ConformalIntervals.fit(y, mean, std, task, tasks=3)
-    others = ConformalIntervals.fit(*(unit * c[order] for c in (y, mean, std)), task[order], tasks=3)
+    others = ConformalIntervals.fit(a, b, c, task[order], tasks=3)
     np.testing.assert_allclose(others.quantiles(0.9), intervals.quantiles(0.9), rtol=1e-9)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from surrogates.errors import DataError
 from surrogates.networks import (
@@ -35,6 +35,10 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def normal(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+def weight(net: MLP | AdaptedMLP, layer: int) -> Tensor:
+    return cast(nn.Linear, net.hidden[layer]).weight
 
 
 def grouped() -> AdaptedMLP:
@@ -73,7 +77,7 @@ def test_positions_say_which_parameters_a_task_uses() -> None:
         assert torch.equal(net.private_parameters(t), ((count == 1) & used[t]).nonzero()[:, 0])
     trunk = MLP(SIZES, activation="sin", generator=generator())
     unflatten(trunk, θ[net.trunk_parameters()])  # in the order of the plain network
-    assert torch.equal(trunk.hidden[1].weight, net.hidden[1].weight)
+    assert torch.equal(weight(trunk, 1), weight(net, 1))
 
 
 def test_a_new_task_joins_what_all_share_and_gets_the_rest_anew() -> None:
@@ -88,7 +92,7 @@ def test_a_new_task_joins_what_all_share_and_gets_the_rest_anew() -> None:
     joined = net.add_task(groups=(0, 1, 4), start="mean", generator=generator(3))
     merged, sibling = joined.merged(5), joined.merged(4)
     for k in range(3):
-        assert torch.equal(merged.hidden[k].weight, sibling.hidden[k].weight)
+        assert torch.equal(weight(merged, k), weight(sibling, k))
     torch.testing.assert_close(joined.H[5], net.H.mean(0))
 
 

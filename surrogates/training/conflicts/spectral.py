@@ -126,13 +126,18 @@ def spectral_sharing(
     "cross-validation" chooses k and λ_t of each task by 5 folds in which steps (1) to (3) are all repeated, so the
     subspace hasn't seen the rows that judge it. Ridge alone is k = 0; a task leaves it only where the folds' error is
     smaller by more than `caution` standard errors of the paired difference: that is what guards tasks that lie elsewhere.
-    The squared penalty and this choice are ours. "threshold" takes k by the rule of `robust_subspace` for all tasks, and the predecessor's
-    penalty,
+    The squared penalty and this choice are ours. "threshold" takes k by the rule of `robust_subspace` for all tasks, and
+    the predecessor's penalty,
 
         min_β |y - Xβ|²/(2n) + (γ/√n) |β - A θ̂|,     γ = ½ s √(p + log T),
 
     s the tasks' mean residual deviation (the ½ is ours); β is A θ̂ exactly where the rows don't speak against it. Tasks that
     lie elsewhere are not protected by it: it is there to compare with.
+
+    Measured for cross-validation with T = 100, p = 50, n = 100, r = 5, noise 1, 4 seeds: mean error |β̂ - β| over that of ridge
+    alone, of tasks in the subspace at 0, 50 and 80 % of others: .37, .56, .88 where these are dense and of the same length;
+    .52 (50 %), .67 (80 %) where they have a plane of their own; .59, 1.03 where they are huge. The others pay 2 % at most in
+    the mean.
 
     Parameters
     ----------

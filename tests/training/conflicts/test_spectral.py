@@ -57,8 +57,8 @@ def least_squares(given: Design) -> np.ndarray:
         (0.5, "own", 0.70),
         (0.5, "huge", 0.72),
         (0.8, "own", 0.85),
-        (0.8, "dense", 1.02),
-        (0.8, "huge", 1.02),
+        (0.8, "dense", 0.95),
+        (0.8, "huge", 1.05),  # no gain, and 16 inliers: noise
     ],
 )
 def test_inliers_gain_and_nobody_pays_much(share: float, kind: str, most: float) -> None:
@@ -68,7 +68,7 @@ def test_inliers_gain_and_nobody_pays_much(share: float, kind: str, most: float)
     assert ratio[~given.outlier].mean() < most
     assert errors(shared.alone, given.B).mean() < errors(least_squares(given), given.B).mean()  # a fair comparison
     if share:
-        assert ratio[given.outlier].mean() < 1.1
+        assert ratio[given.outlier].mean() < 1.05
 
 
 def test_unrelated_tasks_stay_alone_beyond_noise() -> None:
