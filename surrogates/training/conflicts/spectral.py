@@ -134,10 +134,10 @@ def spectral_sharing(
     s the tasks' mean residual deviation (the ½ is ours); β is A θ̂ exactly where the rows don't speak against it. Tasks that
     lie elsewhere are not protected by it: it is there to compare with.
 
-    Measured for cross-validation with T = 100, p = 50, n = 100, r = 5, noise 1, 4 seeds: mean error |β̂ - β| over that of ridge
-    alone, of tasks in the subspace at 0, 50 and 80 % of others: .37, .56, .88 where these are dense and of the same length;
-    .52 (50 %), .67 (80 %) where they have a plane of their own; .59, 1.03 where they are huge. The others pay 2 % at most in
-    the mean.
+    Measured for cross-validation with T = 100, p = 50, n = 100, r = 5, noise 1, 4 seeds: mean error |β̂ - β| over that of
+    ridge alone, of tasks in the subspace at 0, 50 and 80 % of others: .37, .56, .88 where these are dense and of the same
+    length; .52 (50 %), .67 (80 %) where they have a plane of their own; .59, 1.03 where they are huge. The others pay 2 % at
+    most in the mean.
 
     Parameters
     ----------
