@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from surrogates.posterior import Moments, Slopes, mix, mix_covariances, mix_slopes
+from surrogates.posterior import Moments, Slopes, decompose, mix, mix_covariances, mix_slopes
 
 Floats = NDArray[np.float64]
 
@@ -95,3 +95,18 @@ def test_the_joint_covariance_is_that_of_the_mixture() -> None:
     marginal = mix([Moments(m, np.diag(C)) for m, C in zip(means, covariances, strict=True)], weights)
     np.testing.assert_allclose(np.diag(got), marginal.variance, rtol=1e-12)
     assert np.linalg.eigvalsh(got)[0] > 0
+
+
+def test_spread_within_and_between_by_drawing_from_the_mixture() -> None:
+    rng = np.random.default_rng(0)
+    parts = [Moments(rng.normal(size=3), rng.uniform(0.5, 2, 3)) for _ in range(4)]
+    weights = rng.dirichlet(np.ones(4), 3).T  # (k, m): other weights at each point
+    mean, within, between = decompose(parts, weights)
+    for j in range(3):
+        who = rng.choice(4, size=200_000, p=weights[:, j])
+        centre = np.array([part.mean[j] for part in parts])[who]
+        y = centre + np.sqrt(np.array([part.variance[j] for part in parts])[who]) * rng.standard_normal(len(who))
+        assert abs(y.mean() - mean[j]) < 5 * y.std() / len(y) ** 0.5
+        assert abs(y.var() / (within[j] + between[j]) - 1) < 0.03
+        assert abs(centre.var() / between[j] - 1) < 0.03
+    np.testing.assert_array_equal(mix(parts, weights).variance, within + between)

