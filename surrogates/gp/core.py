@@ -13,6 +13,7 @@ from surrogates.posterior import Moments, mix
 from surrogates.schema import Points
 
 from .collapse import Readings, trend_prior
+from .crossed import crossed_moments
 from .fitting import Problem, Scaled, Settings, conditioner, make_problem, rescale, usable_solvers
 from .kernels import Kernel
 from .laplace import Draws
@@ -33,6 +34,11 @@ class Question(NamedTuple):
     x: Floats
     task: Integers
     processes: tuple[Process, ...]
+
+    def moments(self, rows: slice, weights: Floats) -> Moments:
+        """Mean and variance of f at some of the places, mixed over the posteriors with their weights."""
+        x, task = self.x[rows], self.task[rows]
+        return mix([_moments(process, x, task) for process in self.processes], weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +152,12 @@ class Core:
         correlations, amplitude = self.niw_base()
         design = self.problem.objective.design
         return niw_process(design, self.scaled.trend, correlations, amplitude, self.niw_precision, hyper)
+
+
+def _moments(process: Process, x: Floats, task: Integers) -> Moments:
+    if isinstance(process, Conditioned) and isinstance(process.correlations, TanimotoCorrelations):
+        return crossed_moments(process, x, task)
+    return process.moments(x, task)
 
 
 def _knowing(process: Process, library: Library) -> Conditioned:

@@ -27,6 +27,8 @@ from .storage import KIND, pack, unpack
 Floats = NDArray[np.float64]
 #: numbers in the largest temporary array of a prediction: it bounds the memory, and this size stays in cache
 CHUNK = 300_000
+#: the same where places are vectors, of which a few hundred have to be compared at once
+CHUNK_OF_VECTORS = 4_000_000
 #: places of a joint answer (covariance, sample): its matrix has the square of it
 JOINT_LIMIT = 12_000
 
@@ -294,17 +296,17 @@ class FittedHierarchicalGP:
 
     def _chunks(self, m: int) -> Iterator[slice]:
         design = self.core.problem.collapsed.design
-        size = max(64, CHUNK // (len(design.x) + design.H.shape[1]))
+        numbers = CHUNK if self.core.scaled.library is None else CHUNK_OF_VECTORS
+        size = max(64, numbers // (len(design.x) + design.H.shape[1]))
         return (slice(start, min(start + size, m)) for start in range(0, m, size))
 
     def _moments(self, points: Points) -> Moments:
         """The one road of every predicted mean and variance of f, in scaled units."""
         m = len(points.x)
         mean, variance = np.empty(m), np.empty(m)
-        x, task, processes = self.core.asked(points)
+        question = self.core.asked(points)
         for rows in self._chunks(m):
-            mixed = mix([process.moments(x[rows], task[rows]) for process in processes], self.core.weights)
-            mean[rows], variance[rows] = mixed
+            mean[rows], variance[rows] = question.moments(rows, self.core.weights)
         return Moments(mean, variance)
 
     def _noise_std(self, points: Points) -> xr.DataArray:
@@ -338,7 +340,8 @@ class FittedHierarchicalGP:
     def _predict_lazily(self, dataset: xr.Dataset) -> xr.Dataset:
         """One block at a time; the template comes from a prediction at a single place."""
         vectors = {dim for dim, _ in self.vocabulary.own_dims.values() if dim in dataset.dims}
-        dataset = dataset.chunk(dict.fromkeys(vectors, -1))  # a vector is in one block
+        split = {n: v for n, v in dataset.variables.items() if v.chunks is not None and vectors & set(v.dims)}
+        dataset = dataset.assign({n: v.chunk(dict.fromkeys(vectors & set(v.dims), -1)) for n, v in split.items()})
         corner = dataset.isel({dim: slice(0, 1) for dim in dataset.dims if dim not in vectors}).compute()
         small = self.predict(corner)
         arrays = {}

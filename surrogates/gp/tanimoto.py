@@ -112,7 +112,7 @@ class Tanimoto:
         suffix = [""] if components == 1 else [", common", ", own"]
         names = tuple(f"{name}{s}" for s in suffix for name in ("logit w", "log ℓ")[: self.parameters])
         r = len(names) // 2
-        bounds = [(-7.0, 7.0), (np.log(0.05), np.log(20.0))] * r
+        bounds = [(-10.0, 10.0), (np.log(0.05), np.log(20.0))] * r
         return ShapeParameters(names, np.zeros(2 * r), np.tile([2.0, 1.0], r), bounds, False, components)
 
 
