@@ -5,8 +5,8 @@ Only this module translates between names, labels and units on one side and arra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from surrogates.errors import DataError
 from surrogates.units import Units, convert
+from surrogates.variables import finite, flat, numbers, units_of
+from surrogates.vectors import OwnDim, Vectors, gather, own_dims, require_own_dims
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -29,20 +31,22 @@ class Vocabulary:
 
     tasks, fidelities : labels in sorted order; a single None where the schema names no such variable.
     units : of every variable that the schema names.
+    own_dims : of vector inputs; empty where all inputs are plain numbers
     """
 
     tasks: tuple[Label | None, ...]
     fidelities: tuple[Label | None, ...]
     units: Mapping[str, Units]
+    own_dims: Mapping[str, OwnDim] = field(default_factory=dict)
 
     def with_tasks(self, tasks: tuple[Label | None, ...]) -> Vocabulary:
         """The same vocabulary with these tasks."""
-        return Vocabulary(tasks, self.fidelities, self.units)
+        return replace(self, tasks=tasks)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Observations as arrays.  n readings, d inputs."""
+    """Observations as arrays.  n readings, d inputs; with vector inputs, x is the position of their place (n, 1)."""
 
     x: Floats  # (n, d)
     y: Floats  # (n,)
@@ -51,6 +55,7 @@ class Table:
     noise_variance: Floats | None  # (n,) known variance of each reading, in the target's squared units
     vocabulary: Vocabulary
     notes: tuple[str, ...] = ()  # what a user should know: tasks without a single observed target
+    vectors: Vectors | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class Points:
     frame: xr.Dataset  # dims, coordinates and attrs of the request, no data variables
     dims: tuple[str, ...]
     shape: tuple[int, ...]
+    vectors: Vectors | None = None  # as in `Table`
 
     def label(self, values: Floats, attrs: Mapping[str, Any], *, leading: tuple[str, ...] = ()) -> xr.DataArray:
         """Values (..., m) as an array over `leading` and the request's own dims."""
@@ -87,7 +93,7 @@ class Schema:
     noise_is : whether `noise` holds standard deviations ("std") or variances ("variance")
 
     Inputs, task, fidelity and noise may be data variables or coordinates over any dims; they are broadcast against
-    the target.
+    the target. Where the model's kernel takes vectors, an input may have one dim more, of its own.
 
     Examples
     --------
@@ -118,7 +124,9 @@ class Schema:
         if taken:
             raise DataError(f"{taken} are names of what predictions hold; rename the variable")
 
-    def encode(self, data: xr.Dataset | pd.DataFrame, *, vocabulary: Vocabulary | None = None) -> Table:
+    def encode(
+        self, data: xr.Dataset | pd.DataFrame, *, vocabulary: Vocabulary | None = None, vectors: Collection[str] = ()
+    ) -> Table:
         """Observations as arrays; rows whose target is NaN are dropped.
 
         Parameters
@@ -126,6 +134,7 @@ class Schema:
         data : the observations; a DataFrame is read as ``xr.Dataset.from_dataframe`` reads it, a MultiIndex as columns
         vocabulary : of a fitted model: its units are converted to, its fidelities are the only ones allowed, and its
             tasks keep their positions (new ones are appended). None: everything is learnt from the data.
+        vectors : inputs that may have a dim of their own, all or none; a vocabulary knows them itself
 
         Raises
         ------
@@ -138,18 +147,21 @@ class Schema:
         self._require(dataset, [*self.inputs, self.target, self.task, self.fidelity, self.noise])
         units = dict(vocabulary.units) if vocabulary else self._units(dataset)
         target = dataset[self.target]
-        dims = _dims_of(dataset, [self.target, *self.inputs, self.task, self.fidelity, self.noise], first=self.target)
+        own = dict(vocabulary.own_dims) if vocabulary else own_dims(dataset, vectors, target=self.target)
+        require_own_dims(dataset, own, (self.target, self.task, self.fidelity, self.noise))
+        names = [self.target, *self.inputs, self.task, self.fidelity, self.noise]
+        dims = _dims_of(dataset, names, first=self.target, without=own)
         sizes = {str(dim): dataset.sizes[dim] for dim in dims}
-        self._refuse_foreign_dims(dataset)
-        y = convert(_numbers(target, sizes), self.target, found=_units_of(target), wanted=units[self.target])
+        self._refuse_foreign_dims(dataset, own)
+        y = convert(numbers(target, sizes), self.target, found=units_of(target), wanted=units[self.target])
         observed = ~np.isnan(y)
         if not observed.any():
             raise DataError(
                 f"no observation: the target {self.target!r} has {y.size} entries and none is a number; "
                 f"a fit needs at least one"
             )
-        y = _finite(y[observed], self.target)
-        x = np.stack([self._input(dataset, name, sizes, units, observed) for name in self.inputs], axis=-1)
+        y = finite(y[observed], self.target)
+        places, x = self._places(dataset, own, sizes, units, observed)
         variance = None if self.noise is None else self._variance(dataset, self.noise, sizes, units, observed)
         known = vocabulary.tasks if vocabulary else None
         tasks, task, empty = _codes(dataset, self.task, sizes, observed, known, append=True)
@@ -158,7 +170,7 @@ class Schema:
         notes = tuple(
             f"{self.task} {label!r} has no observed {self.target!r}: it is not part of the model" for label in empty
         )
-        return Table(x, y, task, fidelity, variance, Vocabulary(tasks, fidelities, units), notes)
+        return Table(x, y, task, fidelity, variance, Vocabulary(tasks, fidelities, units, own), notes, places)
 
     def encode_points(self, at: xr.Dataset | pd.DataFrame, vocabulary: Vocabulary) -> Points:
         """Places to predict at as arrays; the target need not be there, the fidelity may be.
@@ -175,10 +187,12 @@ class Schema:
         fidelity_name, noise_name = (
             name if name in dataset.variables else None for name in (self.fidelity, self.noise)
         )
-        dims = _dims_of(dataset, [*self.inputs, self.task, fidelity_name], first=self.target)
+        own = vocabulary.own_dims
+        require_own_dims(dataset, own, (self.task, fidelity_name))
+        dims = _dims_of(dataset, [*self.inputs, self.task, fidelity_name], first=self.target, without=own)
         sizes = {dim: dataset.sizes[dim] for dim in dims}
         everything = np.ones(int(np.prod(list(sizes.values()), dtype=np.int64)), dtype=bool)
-        columns = [self._input(dataset, name, sizes, vocabulary.units, everything) for name in self.inputs]
+        places, x = self._places(dataset, own, sizes, vocabulary.units, everything)
         _, task, _ = _codes(dataset, self.task, sizes, everything, vocabulary.tasks, append=False)
         fidelity = variance = None
         if fidelity_name is not None:
@@ -189,13 +203,30 @@ class Schema:
         frame = frame.drop_dims([str(dim) for dim in frame.dims if dim not in dims])
         frame = frame.set_coords([n for n in (*self.inputs, self.task, self.fidelity) if n in frame.data_vars])
         frame = frame.drop_vars([str(name) for name in frame.data_vars])
-        return Points(np.stack(columns, axis=-1), task, fidelity, variance, frame, dims, tuple(sizes.values()))
+        return Points(x, task, fidelity, variance, frame, dims, tuple(sizes.values()), places)
 
-    def _refuse_foreign_dims(self, dataset: xr.Dataset) -> None:
-        """A variable over a dim that the target lacks would repeat every reading."""
-        own = set(dataset[self.target].dims)
+    def _places(
+        self,
+        dataset: xr.Dataset,
+        own: Mapping[str, OwnDim],
+        sizes: Mapping[str, int],
+        units: Mapping[str, Units],
+        keep: NDArray[np.bool_],
+    ) -> tuple[Vectors | None, Floats]:
+        """The vectors, if there are any, and the columns x (n, d) of the kept rows."""
+        if own:
+            return gather(dataset, own, sizes, units, keep)
+        columns = [self._input(dataset, name, sizes, units, keep) for name in self.inputs]
+        return None, np.stack(columns, axis=-1)
+
+    def _refuse_foreign_dims(self, dataset: xr.Dataset, own: Mapping[str, OwnDim]) -> None:
+        """A variable over a dim that the target lacks would repeat every reading; a vector input's own dim doesn't."""
+        dims = set(dataset[self.target].dims)
         for name in (*self.inputs, self.task, self.fidelity, self.noise):
-            foreign = [str(dim) for dim in dataset[name].dims if dim not in own] if name is not None else []
+            if name is None:
+                continue
+            allowed = {*dims, own[name].name} if name in own else dims
+            foreign = [str(dim) for dim in dataset[name].dims if dim not in allowed]
             if foreign:
                 raise DataError(
                     f"variable {name!r} runs along {', '.join(map(repr, foreign))}, which the target {self.target!r} "
@@ -212,7 +243,7 @@ class Schema:
             )
 
     def _units(self, dataset: xr.Dataset) -> dict[str, Units]:
-        return {name: _units_of(dataset[name]) for name in (*self.inputs, self.target)}
+        return {name: units_of(dataset[name]) for name in (*self.inputs, self.target)}
 
     def _input(
         self,
@@ -222,8 +253,8 @@ class Schema:
         units: Mapping[str, Units],
         keep: NDArray[np.bool_],
     ) -> Floats:
-        column = _finite(_numbers(dataset[name], sizes)[keep], name)
-        return convert(column, name, found=_units_of(dataset[name]), wanted=units[name])
+        column = finite(numbers(dataset[name], sizes)[keep], name)
+        return convert(column, name, found=units_of(dataset[name]), wanted=units[name])
 
     def _variance(
         self,
@@ -236,15 +267,15 @@ class Schema:
         missing: bool = False,
     ) -> Floats:
         """Known noise variance in the target's squared units."""
-        noise = _numbers(dataset[name], sizes)[keep]
-        _finite(noise[~np.isnan(noise)] if missing else noise, name)
+        noise = numbers(dataset[name], sizes)[keep]
+        finite(noise[~np.isnan(noise)] if missing else noise, name)
         if (noise < 0).any():
             raise DataError(f"known noise {name!r} has negative entries (smallest {noise.min():g}); it must be >= 0")
         wanted = units[self.target]
         if self.noise_is == "std":
-            return convert(noise, name, found=_units_of(dataset[name]), wanted=wanted, differences=True) ** 2
+            return convert(noise, name, found=units_of(dataset[name]), wanted=wanted, differences=True) ** 2
         squared = None if wanted is None else f"({wanted})**2"
-        return convert(noise, name, found=_units_of(dataset[name]), wanted=squared, differences=True)
+        return convert(noise, name, found=units_of(dataset[name]), wanted=squared, differences=True)
 
 
 def as_dataset(
@@ -320,53 +351,15 @@ def as_labelled(data: xr.Dataset | pd.DataFrame) -> xr.Dataset:
     )
 
 
-def _units_of(variable: xr.DataArray) -> Units:
-    units = variable.attrs.get("units")
-    return None if units is None else str(units)
-
-
-def _dims_of(dataset: xr.Dataset, names: Sequence[str | None], *, first: str) -> tuple[str, ...]:
-    """All dims of the named variables, in the order of `first` if it is there, then of the dataset."""
+def _dims_of(
+    dataset: xr.Dataset, names: Sequence[str | None], *, first: str, without: Mapping[str, OwnDim]
+) -> tuple[str, ...]:
+    """All dims of the named variables but their own ones, in the order of `first` if it is there, then of the dataset."""
     used = {str(dim) for name in names if name is not None for dim in dataset[name].dims}
+    used -= {own.name for own in without.values() if own.name is not None}
     order = [str(dim) for dim in dataset[first].dims] if first in dataset.variables else []
     order += [str(dim) for dim in dataset.sizes if str(dim) not in order]
     return tuple(dim for dim in order if dim in used)
-
-
-def _flat(variable: xr.DataArray, sizes: Mapping[str, int]) -> NDArray[Any]:
-    """Values over all of `sizes`, raveled."""
-    missing = [dim for dim in sizes if dim not in variable.dims]
-    values = variable.reset_coords(drop=True).expand_dims({dim: sizes[dim] for dim in missing})
-    return np.asarray(values.transpose(*sizes).values).reshape(-1)
-
-
-def _numbers(variable: xr.DataArray, sizes: Mapping[str, int]) -> Floats:
-    kind = variable.dtype.kind
-    if kind not in "fiub" and not (kind == "O" and _is_numeric(variable)):
-        raise DataError(
-            f"variable {variable.name!r} has dtype {variable.dtype}; numbers are wanted: "
-            f"convert it first (a time, for example, to hours since the start)"
-        )
-    return _flat(variable, sizes).astype(np.float64)
-
-
-def _is_numeric(variable: xr.DataArray) -> bool:
-    try:
-        np.asarray(variable.values, dtype=np.float64)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _finite(values: Floats, name: str) -> Floats:
-    bad = ~np.isfinite(values)
-    if bad.any():
-        first = int(np.argmax(bad))
-        raise DataError(
-            f"variable {name!r} has {int(bad.sum())} entries that are NaN or inf (first: {values[first]} at row {first} "
-            f"of those used); remove these rows or repair the values"
-        )
-    return values
 
 
 def _codes(
@@ -382,7 +375,7 @@ def _codes(
     count = int(keep.sum())
     if name is None:
         return (None,), np.zeros(count, dtype=np.int64), []
-    everything = _flat(dataset[name], sizes)
+    everything = flat(dataset[name], sizes)
     if everything.dtype.kind in "mM":
         raise DataError(f"variable {name!r} has labels of dtype {everything.dtype}; convert them to text first")
     missing = pd.isna(everything[keep])

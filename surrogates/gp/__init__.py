@@ -2,5 +2,6 @@
 
 from .fitted import FittedHierarchicalGP
 from .model import HierarchicalGP
+from .tanimoto import Tanimoto
 
-__all__ = ["FittedHierarchicalGP", "HierarchicalGP"]
+__all__ = ["FittedHierarchicalGP", "HierarchicalGP", "Tanimoto"]

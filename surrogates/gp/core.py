@@ -4,22 +4,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from surrogates.posterior import Moments, mix
+from surrogates.schema import Points
 
 from .collapse import Readings, trend_prior
-from .custom import CustomKernel
-from .fitting import Problem, Scaled, Settings, conditioner, make_problem, usable_solvers
+from .crossed import crossed_moments
+from .fitting import Problem, Scaled, Settings, conditioner, make_problem, rescale, usable_solvers
+from .kernels import Kernel
 from .laplace import Draws
 from .leave_one_out import Solved, indispensable, leave_one_out
+from .library import Library
 from .niw import Hyper, NiwProcess, niw_alpha, niw_process
 from .objective import Layout
-from .process import Process, StationaryCorrelations
+from .process import Conditioned, Process, StationaryCorrelations
+from .tanimoto import TanimotoCorrelations
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+class Question(NamedTuple):
+    """Scaled places x (m, d) and tasks (m,), and the posteriors to ask, one per draw."""
+
+    x: Floats
+    task: Integers
+    processes: tuple[Process, ...]
+
+    def moments(self, rows: slice, weights: Floats) -> Moments:
+        """Mean and variance of f at some of the places, mixed over the posteriors with their weights."""
+        x, task = self.x[rows], self.task[rows]
+        return mix([_moments(process, x, task) for process in self.processes], weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +69,15 @@ class Core:
         """One posterior per draw."""
         if self.niw is not None:
             return (self._niw_process(self.niw),)
-        at = conditioner(self.problem, self.settings, self.scaled.trend)
+        at = conditioner(self.problem, self.settings, self.scaled.trend, self.scaled.library)
         return tuple(at(θ) for θ in self.draws.parameters)
+
+    def asked(self, points: Points) -> Question:
+        """The points in scaled units, with posteriors that know them."""
+        x, library = rescale(points, self.scaled, self.settings)
+        if library is None:
+            return Question(x, points.task, self.processes)
+        return Question(x, points.task, tuple(_knowing(process, library) for process in self.processes))
 
     @property
     def weights(self) -> Floats:
@@ -77,9 +103,10 @@ class Core:
         """The same at the hyper-parameters' mode alone, which costs one evaluation."""
         return self._leave_one_out(self.mode)
 
-    def with_readings(self, readings: Readings) -> Core:
-        """The same hyper-parameters and scaling, on other readings."""
-        scaled = replace(self.scaled, prior=trend_prior(readings, self.scaled.trend), readings=readings)
+    def with_readings(self, readings: Readings, library: Library | None) -> Core:
+        """The same hyper-parameters and scaling, on other readings; `library` holds all their places, where vectors are."""
+        prior = trend_prior(readings, self.scaled.trend)
+        scaled = replace(self.scaled, prior=prior, readings=readings, library=library)
         settings = self.settings
         # new readings may break the pattern that the solver asked for needs
         if settings.solver != "auto" and settings.solver not in usable_solvers(scaled, settings):
@@ -110,7 +137,7 @@ class Core:
 
     def niw_base(self) -> tuple[StationaryCorrelations, float]:
         """Correlations and amplitude of κ = (1-ρ)sψ; with a single task, of half of sψ, since μ takes the other."""
-        assert not isinstance(self.settings.kernel, CustomKernel)
+        assert isinstance(self.settings.kernel, Kernel)
         shapes = np.exp(self.layout.split(self.mode).log_shapes)
         common, own = self._pair()
         return StationaryCorrelations((self.settings.kernel,), shapes), own if own > 0 else 0.5 * common
@@ -125,3 +152,16 @@ class Core:
         correlations, amplitude = self.niw_base()
         design = self.problem.objective.design
         return niw_process(design, self.scaled.trend, correlations, amplitude, self.niw_precision, hyper)
+
+
+def _moments(process: Process, x: Floats, task: Integers) -> Moments:
+    if isinstance(process, Conditioned) and isinstance(process.correlations, TanimotoCorrelations):
+        return crossed_moments(process, x, task)
+    return process.moments(x, task)
+
+
+def _knowing(process: Process, library: Library) -> Conditioned:
+    """The same posterior, which can be asked at the places of `library` too."""
+    assert isinstance(process, Conditioned)
+    assert isinstance(process.correlations, TanimotoCorrelations)
+    return replace(process, correlations=process.correlations.knowing(library))

@@ -47,7 +47,8 @@ def _little_data(table: Table, core: Core) -> list[str]:
         found.append("the target never varies: amplitude and noise rest on priors alone")
     elif len(table.y) <= int((core.problem.objective.design.prior_precision == 0).sum()):
         found.append("the trend takes up every observation: amplitude and noise rest on priors alone")
-    idle = [names[k] for k in range(len(names)) if np.ptp(table.x[:, k]) == 0]
+    columns = dict(zip(names, table.x.T, strict=True)) if table.vectors is None else table.vectors.values
+    idle = [name for name, column in columns.items() if not np.ptp(column, axis=0).any()]
     if idle:
         found.append(f"input {', '.join(map(repr, idle))} never varies: its influence can't be learnt")
     poor = [str(table.vocabulary.tasks[t]) for t in scaled.prior.poor]

@@ -20,13 +20,15 @@ from surrogates.schema import Points, Schema, Vocabulary, as_labelled
 
 from .collapse import Readings
 from .core import Core
-from .fitting import make_readings
+from .fitting import make_readings, rescale
 from .sharing import Coregional
 from .storage import KIND, pack, unpack
 
 Floats = NDArray[np.float64]
 #: numbers in the largest temporary array of a prediction: it bounds the memory, and this size stays in cache
 CHUNK = 300_000
+#: the same where places are vectors, of which a few hundred have to be compared at once
+CHUNK_OF_VECTORS = 4_000_000
 #: places of a joint answer (covariance, sample): its matrix has the square of it
 JOINT_LIMIT = 12_000
 
@@ -101,9 +103,9 @@ class FittedHierarchicalGP:
             As in `predict`; and if there are more places than the square matrix has room for.
         """
         points = self._joint_points(at)
-        x, task = self.core.scaled.inputs(points.x), points.task
-        parts = [process.covariance(x, task) for process in self.core.processes]
-        means = [process.moments(x, task).mean for process in self.core.processes]
+        x, task, processes = self.core.asked(points)
+        parts = [process.covariance(x, task) for process in processes]
+        means = [process.moments(x, task).mean for process in processes]
         covariance = self.core.scaled.target.variance(mix_covariances(parts, means, self.core.weights))
         units = self.vocabulary.units[self.schema.target]
         attrs = {"long_name": f"covariance of {self.schema.target}", **({"units": f"({units})**2"} if units else {})}
@@ -124,11 +126,11 @@ class FittedHierarchicalGP:
         points = self._joint_points(at)
         generator = np.random.default_rng(seed)
         chosen = generator.choice(len(self.core.weights), n, p=self.core.weights)
-        x, task = self.core.scaled.inputs(points.x), points.task
+        x, task, processes = self.core.asked(points)
         draws = np.empty((n, len(x)))
         for k in np.unique(chosen):
             mine = chosen == k
-            draws[mine] = self.core.processes[k].sample(x, task, int(mine.sum()), generator)
+            draws[mine] = processes[k].sample(x, task, int(mine.sum()), generator)
         return points.label(self.core.scaled.target.mean(draws), self._attrs("draw"), leading=("draw",))
 
     def gradient(self, at: xr.Dataset | pd.DataFrame) -> xr.Dataset:
@@ -140,6 +142,10 @@ class FittedHierarchicalGP:
         input: the fit's, target by input. Where std is zero, d_std is NaN.
         """
         points = self.schema.encode_points(at, self.vocabulary)
+        if self.core.scaled.library is not None:
+            raise DataError(
+                "counts have no derivative: gradient isn't offered with a Tanimoto kernel; compare predictions instead"
+            )
         x = self.core.scaled.inputs(points.x)
         target, width = self.core.scaled.target, self.core.scaled.inputs.width
         d_mean, d_std = np.empty(x.shape), np.empty(x.shape)
@@ -168,7 +174,7 @@ class FittedHierarchicalGP:
         Returns
         -------
         xr.Dataset over ``reading`` (observed ones, in the order of the data): observed, mean, std (noise included),
-        residual = observed - mean; the task and fidelity labels and the inputs as coordinates.
+        residual = observed - mean; the task and fidelity labels and the inputs, but for vectors, as coordinates.
         """
         moments, readings = self.core.leave_one_out(), self.core.scaled.readings
         target = self.core.scaled.target
@@ -182,9 +188,9 @@ class FittedHierarchicalGP:
         units = self.vocabulary.units
         data = {name: ("reading", v, self._attrs(text)) for name, (v, text) in values.items()}
         x = readings.x * self.core.scaled.inputs.width + self.core.scaled.inputs.centre
+        plain = () if self.core.scaled.library else self.schema.inputs  # vectors would need a dim of their own
         coords: dict[str, Any] = {
-            name: ("reading", x[:, k], {"units": units[name]} if units[name] else {})
-            for k, name in enumerate(self.schema.inputs)
+            name: ("reading", x[:, k], {"units": units[name]} if units[name] else {}) for k, name in enumerate(plain)
         }
         if self.schema.task is not None:
             coords[self.schema.task] = ("reading", np.array(self.vocabulary.tasks)[readings.task])
@@ -223,7 +229,8 @@ class FittedHierarchicalGP:
         if new:
             self._check_new_tasks(new)
         scaled, old = core.scaled, core.scaled.readings
-        more = make_readings(table, scaled.inputs, scaled.target, core.settings.noise)
+        x, library = rescale(table, scaled, core.settings)
+        more = make_readings(table, x, scaled.target, core.settings.noise)
         variance = None
         if old.variance is not None and more.variance is not None:
             variance = np.concatenate([old.variance, more.variance])
@@ -236,7 +243,7 @@ class FittedHierarchicalGP:
             more.groups,
             variance,
         )
-        updated = core.with_readings(readings)
+        updated = core.with_readings(readings, library)
         rows = len(updated.problem.collapsed.design.x)
         report = replace(
             self.report,
@@ -289,17 +296,17 @@ class FittedHierarchicalGP:
 
     def _chunks(self, m: int) -> Iterator[slice]:
         design = self.core.problem.collapsed.design
-        size = max(64, CHUNK // (len(design.x) + design.H.shape[1]))
+        numbers = CHUNK if self.core.scaled.library is None else CHUNK_OF_VECTORS
+        size = max(64, numbers // (len(design.x) + design.H.shape[1]))
         return (slice(start, min(start + size, m)) for start in range(0, m, size))
 
     def _moments(self, points: Points) -> Moments:
         """The one road of every predicted mean and variance of f, in scaled units."""
         m = len(points.x)
         mean, variance = np.empty(m), np.empty(m)
+        question = self.core.asked(points)
         for rows in self._chunks(m):
-            x, task = self.core.scaled.inputs(points.x[rows]), points.task[rows]
-            mixed = mix([process.moments(x, task) for process in self.core.processes], self.core.weights)
-            mean[rows], variance[rows] = mixed
+            mean[rows], variance[rows] = question.moments(rows, self.core.weights)
         return Moments(mean, variance)
 
     def _noise_std(self, points: Points) -> xr.DataArray:
@@ -332,7 +339,10 @@ class FittedHierarchicalGP:
 
     def _predict_lazily(self, dataset: xr.Dataset) -> xr.Dataset:
         """One block at a time; the template comes from a prediction at a single place."""
-        corner = dataset.isel({dim: slice(0, 1) for dim in dataset.dims}).compute()
+        vectors = {dim for dim, _ in self.vocabulary.own_dims.values() if dim in dataset.dims}
+        split = {n: v for n, v in dataset.variables.items() if v.chunks is not None and vectors & set(v.dims)}
+        dataset = dataset.assign({n: v.chunk(dict.fromkeys(vectors & set(v.dims), -1)) for n, v in split.items()})
+        corner = dataset.isel({dim: slice(0, 1) for dim in dataset.dims if dim not in vectors}).compute()
         small = self.predict(corner)
         arrays = {}
         for name, array in small.data_vars.items():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from surrogates.errors import DataError, NumericalError
 from surrogates.scaling import InputScaling, TargetScaling
-from surrogates.schema import Table
+from surrogates.schema import Points, Table
 from surrogates.training import Minimum, lbfgs, newton
 
 from .collapse import Collapsed, Readings, TrendPrior, collapse, trend_prior
@@ -21,12 +21,16 @@ from .custom import CustomKernel, CustomSolver
 from .design import Design
 from .kernels import Kernel
 from .laplace import Draws, laplace_draws
+from .library import Library
+from .mixtures import MixtureGram
 from .noise import KnownNoise
 from .objective import Layout, Objective, ShapeParameters, Value
 from .process import Conditioned, Correlations, StationaryCorrelations, condition
 from .sharing import Coregional, Exchangeable, Sharing
 from .solvers import SOLVERS, applicable_solvers, choose_solver
 from .solvers._base import Solver
+from .solvers.dense import Dense
+from .tanimoto import Tanimoto, TanimotoCorrelations
 from .trends import Basis, Trend, make_trend
 
 Floats = NDArray[np.float64]
@@ -52,7 +56,7 @@ MOST_POINTS, LEAST_POINTS, POINTS_TIMES_ROWS, DRAWS = 240, 24, 6000, 32
 class Settings:
     """The choices of a `HierarchicalGP` that shape its likelihood."""
 
-    kernel: Kernel | CustomKernel
+    kernel: Kernel | CustomKernel | Tanimoto
     trend: str | Basis
     sharing: str
     rank: int
@@ -62,13 +66,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Scaled:
-    """Observations in scaled units, with the way back."""
+    """Observations in scaled units, with the way back.
+
+    library : of a Tanimoto kernel, the places that stand for vectors; their numbers are the only column of x
+    """
 
     inputs: InputScaling
     target: TargetScaling
     trend: Trend
     prior: TrendPrior
     readings: Readings
+    library: Library | None = None
 
 
 @dataclass(frozen=True)
@@ -99,16 +107,34 @@ class Problem(NamedTuple):
 
 def scale(table: Table, settings: Settings) -> Scaled:
     """Scale inputs and target, and prepare the trend."""
-    inputs = InputScaling.fit(table.x)
-    x = inputs(table.x)
+    inputs, x, library = _scale_inputs(table, settings.kernel)
     trend = make_trend(settings.trend, x)
     target = TargetScaling.fit(table.y, table.task, trend.columns(x))
-    readings = make_readings(table, inputs, target, settings.noise)
-    return Scaled(inputs, target, trend, trend_prior(readings, trend), readings)
+    readings = make_readings(table, x, target, settings.noise)
+    return Scaled(inputs, target, trend, trend_prior(readings, trend), readings, library)
 
 
-def make_readings(table: Table, inputs: InputScaling, target: TargetScaling, noise: str) -> Readings:
-    """Scaled readings with their noise groups."""
+def _scale_inputs(
+    table: Table, kernel: Kernel | CustomKernel | Tanimoto
+) -> tuple[InputScaling, Floats, Library | None]:
+    """Inputs in the unit cube; or vectors' places as numbers, which aren't scaled."""
+    if isinstance(kernel, Tanimoto):
+        library, x = kernel.number(table)
+        return InputScaling(np.zeros(1), np.ones(1)), x, library
+    inputs = InputScaling.fit(table.x)
+    return inputs, inputs(table.x), None
+
+
+def rescale(table: Table | Points, scaled: Scaled, settings: Settings) -> tuple[Floats, Library | None]:
+    """Further inputs in the scaling of the fit; vectors' new places get numbers behind the known ones."""
+    if isinstance(settings.kernel, Tanimoto):
+        library, x = settings.kernel.number(table, scaled.library)
+        return x, library
+    return scaled.inputs(table.x), None
+
+
+def make_readings(table: Table, x: Floats, target: TargetScaling, noise: str) -> Readings:
+    """Scaled readings with their noise groups.  x: (N, d) scaled inputs."""
     vocabulary = table.vocabulary
     T, F = len(vocabulary.tasks), len(vocabulary.fidelities)
     variance = None
@@ -121,7 +147,7 @@ def make_readings(table: Table, inputs: InputScaling, target: TargetScaling, noi
     if noise == "task-fidelity":
         group = table.task * F + table.fidelity
         names = [f"{t}, {name}" for t in vocabulary.tasks for name in names]
-    return Readings(inputs(table.x), target(table.y), table.task, T, group, tuple(names), variance)
+    return Readings(x, target(table.y), table.task, T, group, tuple(names), variance)
 
 
 def make_sharing(settings: Settings, tasks: int) -> Sharing:
@@ -137,11 +163,14 @@ def make_problem(scaled: Scaled, settings: Settings, readings: Readings | None =
     design = collapsed.design
     sharing = make_sharing(settings, design.tasks)
     layout = make_layout(settings, sharing, design)
-    return Problem(collapsed, Objective(design, layout, make_solver(settings, design, sharing)))
+    solver = make_solver(settings, design, sharing, scaled.library)
+    return Problem(collapsed, Objective(design, layout, solver))
 
 
 def usable_solvers(scaled: Scaled, settings: Settings) -> tuple[str, ...]:
     """Names of the solvers that are exact for these readings."""
+    if isinstance(settings.kernel, Tanimoto):
+        return ("dense",)
     design = collapse(scaled.readings, scaled.trend, scaled.prior).design
     return applicable_solvers(design, make_sharing(settings, design.tasks))
 
@@ -153,16 +182,23 @@ def make_layout(settings: Settings, sharing: Sharing, design: Design) -> Layout:
     return Layout(_shapes(settings, sharing, design), sharing, design.noise.names, NOISE_PRIOR, noise_bounds)
 
 
-def make_solver(settings: Settings, design: Design, sharing: Sharing) -> Solver:
+def make_solver(settings: Settings, design: Design, sharing: Sharing, library: Library | None) -> Solver:
     """The solver asked for, or the quickest one for the design's pattern."""
+    if isinstance(settings.kernel, Tanimoto):
+        assert library is not None
+        tables = library.between_rows(design.x)
+        gram = MixtureGram(tables, design.task, design.tasks, sharing.components, settings.kernel.parameters)
+        return Dense(design, gram)
     if isinstance(settings.kernel, CustomKernel):
         return CustomSolver(design, settings.kernel)
     name = choose_solver(design, sharing) if settings.solver == "auto" else settings.solver
     return SOLVERS[name](design, (settings.kernel,) * sharing.components)
 
 
-def conditioner(problem: Problem, settings: Settings, trend: Trend) -> Callable[[Floats], Conditioned]:
-    """A function from hyper-parameters θ (p,) to the posterior of the tasks' functions."""
+def conditioner(
+    problem: Problem, settings: Settings, trend: Trend, library: Library | None = None
+) -> Callable[[Floats], Conditioned]:
+    """A function from hyper-parameters θ (p,) to the posterior of the tasks' functions; `library` holds vectors' places."""
     objective = problem.objective
 
     def at(θ: Floats) -> Conditioned:
@@ -170,6 +206,9 @@ def conditioner(problem: Problem, settings: Settings, trend: Trend) -> Callable[
         correlations: Correlations
         if isinstance(settings.kernel, CustomKernel):
             correlations = settings.kernel.correlations(state.shapes)
+        elif isinstance(settings.kernel, Tanimoto):
+            assert library is not None
+            correlations = TanimotoCorrelations(library, state.shapes)
         else:
             kernels = (settings.kernel,) * len(state.mixing.matrix)
             correlations = StationaryCorrelations(kernels, state.shapes)
@@ -221,6 +260,8 @@ def _points(rows: int) -> int:
 def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParameters:
     if isinstance(settings.kernel, CustomKernel):
         return settings.kernel.shape_parameters()
+    if isinstance(settings.kernel, Tanimoto):
+        return settings.kernel.shape_parameters(sharing.components)
     d = design.x.shape[1]
     suffix = [""] if sharing.components == 1 else [", common", ", own"]
     names = tuple(f"log l[{k}{s}]" for s in suffix for k in range(d))
@@ -236,10 +277,11 @@ def _starts(settings: Settings, layout: Layout) -> list[Start]:
     F = len(layout.noise_names)
     if isinstance(settings.kernel, CustomKernel):
         return [Start(layout.join(layout.shapes.mean, layout.sharing.start(0.8), np.full(F, layout.noise_prior[0])))]
-    size = len(layout.shapes.names)
+    is_stationary = layout.shapes.logarithmic
     return [
-        Start(layout.join(np.full(size, math.log(l)), layout.sharing.start(ρ), np.full(F, math.log(σ2))))
+        Start(layout.join(shapes, layout.sharing.start(ρ), np.full(F, math.log(σ2))))
         for l, ρ, σ2 in STARTS
+        for shapes in [np.full(len(layout.shapes.names), math.log(l)) if is_stationary else layout.shapes.mean]
     ]
 
 

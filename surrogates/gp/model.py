@@ -18,10 +18,12 @@ from .core import Core
 from .custom import CustomKernel, resolve_kernel
 from .fitted import FittedHierarchicalGP
 from .fitting import Scaled, Settings, fit_posterior, scale, usable_solvers
+from .kernels import Kernel
 from .niw import base_covariance, expectation_maximisation
 from .reporting import make_report
 from .solvers import SOLVERS
 from .solvers.woodbury import union_of_places
+from .tanimoto import Tanimoto
 from .trends import NAMES as TRENDS
 from .trends import Basis
 
@@ -46,7 +48,8 @@ class HierarchicalGP:
     schema : names of inputs, target, task, fidelity, known noise. Fidelities may differ in noise only; a biased
         instrument or a coarse code is a task
     kernel : "matern52" (default), "rbf", "matern32", "matern12", each with one length-scale per input; or a
-        gpytorch.kernels.Kernel over the inputs scaled to [-1/2, 1/2]
+        gpytorch.kernels.Kernel over the inputs scaled to [-1/2, 1/2]; or a `Tanimoto` for counts, such as molecular
+        fingerprints, and "tanimoto" if all inputs are counts
     trend : each task's own trend h: "none", "constant", "linear" (default), "quadratic", or a function from scaled
         inputs (n, d) to columns (n, p)
     sharing : "common" (default) as above; "two-kernels", where μ0 and r_τ have their own length-scales; "icm", an
@@ -89,7 +92,7 @@ class HierarchicalGP:
     integrate: bool | None = None
 
     def __post_init__(self) -> None:
-        resolved = resolve_kernel(self.kernel, len(self.schema.inputs))
+        resolved = self._resolved()
         for name, value, choices in (
             ("sharing", self.sharing, SHARINGS),
             ("noise", self.noise, NOISES),
@@ -107,6 +110,8 @@ class HierarchicalGP:
             raise DataError("sharing='niw' plugs its hyper-parameters in; leave out integrate=True")
         if self.noise == "known" and self.schema.noise is None:
             raise DataError("noise='known', but the schema names no noise variable; give Schema(noise=...) one")
+        if isinstance(resolved, Tanimoto):
+            self._check_vectors(resolved)
         if isinstance(resolved, CustomKernel) and self.sharing in ("two-kernels", "niw"):
             raise DataError(f"sharing={self.sharing!r} works with the named kernels only; use 'common' or 'icm'")
 
@@ -133,8 +138,9 @@ class HierarchicalGP:
             If the fit ended in a way its user should know of; also in ``report.warnings``.
         """
         began = time.perf_counter()
-        table = self.schema.encode(data)
         settings = self._settings()
+        vectors = settings.kernel.names if isinstance(settings.kernel, Tanimoto) else ()
+        table = self.schema.encode(data, vectors=vectors)
         scaled = scale(table, settings)
         self._check_solver(scaled, settings)
         with progress_bar(progress, "fit") as step:
@@ -152,8 +158,27 @@ class HierarchicalGP:
         noise = self.noise
         if noise == "auto":
             noise = "known" if self.schema.noise is not None else "fidelity"
-        kernel = resolve_kernel(self.kernel, len(self.schema.inputs))
-        return Settings(kernel, self.trend, self.sharing, self.rank, noise, self.solver)
+        return Settings(self._resolved(), self.trend, self.sharing, self.rank, noise, self.solver)
+
+    def _resolved(self) -> Kernel | CustomKernel | Tanimoto:
+        """The kernel that `kernel` stands for."""
+        kernel = Tanimoto(self.schema.inputs) if self.kernel == "tanimoto" else self.kernel
+        if isinstance(kernel, Tanimoto):
+            kernel.require_inputs(self.schema.inputs)
+            return kernel
+        return resolve_kernel(kernel, len(self.schema.inputs))
+
+    def _check_vectors(self, kernel: Tanimoto) -> None:
+        """Refuse what vectors have no meaning for."""
+        if self.trend not in ("none", "constant"):
+            raise DataError(
+                f"trend is {self.trend!r}, which has no meaning over counts {', '.join(map(repr, kernel.counts))}; "
+                f"use trend='constant'"
+            )
+        if self.sharing == "niw":
+            raise DataError("sharing='niw' works with stationary kernels only; use 'icm' or 'common'")
+        if self.solver not in ("auto", "dense"):
+            raise DataError(f"solver is {self.solver!r}; a Tanimoto kernel has 'dense' only: leave it out")
 
     def _integrate(self) -> bool | None:
         return False if self.sharing == "niw" else self.integrate

@@ -103,7 +103,7 @@ class Conditioned:
         else:
             half = self.inverse.root @ K
             explained, u = np.einsum("nm,nm->m", half, half), -(self.B.T @ K)
-            self._add_own(u, columns, task)
+            self.add_own(u, columns, task)
         V = self.root_A @ u
         variance = self._prior_variance(x, task) - explained + np.einsum("qm,qm->m", V, V)
         return Moments(mean, np.maximum(variance, 0.0))
@@ -202,10 +202,10 @@ class Conditioned:
             rows = slice(int(design.bounds[t]), int(design.bounds[t + 1]))
             u[t] = -(design.basis[rows].T @ SK[rows])
         flat = u.reshape(design.tasks * p, len(task))
-        self._add_own(flat, columns, task)
+        self.add_own(flat, columns, task)
         return flat
 
-    def _add_own(self, u: Floats, columns: Floats, task: Integers) -> None:
+    def add_own(self, u: Floats, columns: Floats, task: Integers) -> None:
         """Add h* (m, p) to the block of each place's own task in u (q, m)."""
         p = columns.shape[1]
         u[task * p + np.arange(p)[:, None], np.arange(len(task))] += columns.T

@@ -16,9 +16,11 @@ from .core import Core
 from .custom import CustomKernel
 from .diagnostics import fit_warnings
 from .fitting import Posterior
+from .kernels import Kernel
 from .niw import JITTER
 from .noise import EXACT, KnownNoise
 from .sharing import Coregional
+from .tanimoto import Tanimoto, weight
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +32,7 @@ def make_report(table: Table, core: Core, posterior: Posterior, seconds: float) 
         "noise (standard deviation, unresolved detail included)": _noise(table, core),
         "correlation of tasks": _correlation(table, core),
         "length-scales": _lengthscales(table, core),
+        "kernel": _mixture(core),
         "amplitude of the processes": _amplitude(table, core),
     }
     return FitReport(
@@ -103,7 +106,7 @@ def _correlation(table: Table, core: Core) -> dict[str, Estimate]:
 
 
 def _lengthscales(table: Table, core: Core) -> dict[str, Estimate]:
-    if isinstance(core.settings.kernel, CustomKernel):
+    if not isinstance(core.settings.kernel, Kernel):
         return {}
     l = np.stack([np.exp(core.layout.split(θ).log_shapes) for θ in core.draws.parameters])  # (k, C, d)
     width, units = core.scaled.inputs.width, table.vocabulary.units
@@ -114,6 +117,22 @@ def _lengthscales(table: Table, core: Core) -> dict[str, Estimate]:
         for c, kind in enumerate(kinds)
         for k, name in enumerate(names)
     }
+
+
+def _mixture(core: Core) -> dict[str, Estimate]:
+    """Share of the counts and length-scale of the smooth features, in standard deviations, of each component."""
+    kernel, draws = core.settings.kernel, core.draws
+    if not isinstance(kernel, Tanimoto) or not kernel.smooth:
+        return {}
+    shapes = np.stack([core.layout.split(θ).log_shapes for θ in draws.parameters])  # (k, C, 2)
+    kinds = [""] if shapes.shape[1] == 1 else [" (common process)", " (own processes)"]
+    found = {}
+    for c, kind in enumerate(kinds):
+        share = np.array([weight(shape) for shape in shapes[:, c]])
+        found[f"share of {', '.join(kernel.counts)}{kind}"] = _estimate(share, draws.weights, None)
+        name = f"length-scale of {', '.join(kernel.smooth)}{kind}"
+        found[name] = _estimate(np.exp(shapes[:, c, 1]), draws.weights, "standard deviations")
+    return found
 
 
 def _amplitude(table: Table, core: Core) -> dict[str, Estimate]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from brute import Case, Floats, central_gradient, hyperparameters, make_case
 
-from surrogates.gp import gram
+from surrogates.gp import panels
 from surrogates.gp.solvers import SOLVERS, _pairs, applicable_solvers, choose_solver
 
 CASES: dict[str, dict[str, Any]] = {
@@ -93,9 +93,9 @@ def test_panels_give_what_one_panel_gives(case: Case, monkeypatch: pytest.Monkey
     """Large designs are worked on in panels, some of which end where a task ends."""
     θ = hyperparameters(case)
     one = case.derivatives("dense", θ)
-    monkeypatch.setattr(gram, "ONE_PANEL", 0)
+    monkeypatch.setattr(panels, "ONE_PANEL", 0)
     for rows in (3, 8, 64):
-        monkeypatch.setattr(gram, "PANEL", rows)
+        monkeypatch.setattr(panels, "PANEL", rows)
         many = case.derivatives("dense", θ)
         assert many.value == pytest.approx(one.value, rel=1e-12)
         np.testing.assert_allclose(many.gradient, one.gradient, rtol=1e-9, atol=1e-9 * abs(one.gradient).max())

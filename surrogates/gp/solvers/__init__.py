@@ -18,7 +18,7 @@ from .rotation import Rotation
 from .woodbury import Woodbury, union_of_places
 
 SOLVERS: Mapping[str, Callable[[Design, tuple[Kernel, ...]], Solver]] = MappingProxyType(
-    {"dense": Dense, "woodbury": Woodbury, "rotation": Rotation, "kronecker": Kronecker}
+    {"dense": Dense.of, "woodbury": Woodbury, "rotation": Rotation, "kronecker": Kronecker}
 )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from surrogates.linalg import invert_lower, multiply_symmetric, solve_factored, try_cholesky_in_place
 
 from ..design import Design
-from ..gram import Gram
+from ..gram import Gram, Workspace
 from ..kernels import Kernel
 from ..reml import NotPositiveDefinite, solve_whitened, weigh, whiten
 from ..sharing import Mixing
@@ -25,11 +25,15 @@ class Dense:
     name = "dense"
     has_curvature = True
 
-    def __init__(self, design: Design, kernels: tuple[Kernel, ...], gram: Gram | None = None) -> None:
-        self._design = design
-        self._gram = gram or Gram(design.x, design.task, design.tasks, kernels)
+    def __init__(self, design: Design, gram: Workspace) -> None:
+        self._design, self._gram = design, gram
         n = len(design.x)
         self._S = np.zeros((n, n))
+
+    @staticmethod
+    def of(design: Design, kernels: tuple[Kernel, ...]) -> Dense:
+        """The solver for stationary kernels."""
+        return Dense(design, Gram(design.x, design.task, design.tasks, kernels))
 
     def evaluate(self, state: State, *, order: int) -> Result:
         design, gram, S = self._design, self._gram, self._S
