@@ -22,7 +22,7 @@ class Structure(NamedTuple):
 
 
 def read_structures(smiles: Sequence[str]) -> list[Structure | None]:
-    """Structures of SMILES, None where RDKit can't read one or where it is empty.
+    """Structures of SMILES, None where RDKit can't read one or where it is empty; equal texts are read once.
 
     Raises
     ------
@@ -34,12 +34,12 @@ def read_structures(smiles: Sequence[str]) -> list[Structure | None]:
         from rdkit.Chem.Scaffolds.MurckoScaffold import GetScaffoldForMol
     except ImportError as error:
         raise missing_extra("rdkit", "molecules") from error
-    found: list[Structure | None] = []
     quiet = rdBase.BlockLogs()  # else each unreadable SMILES is told on stderr, beside our own account of it
-    for text in smiles:
+    known: dict[str, Structure | None] = {}
+    for text in dict.fromkeys(smiles):
         molecule = Chem.MolFromSmiles(text)
         if molecule is None or molecule.GetNumAtoms() == 0:
-            found.append(None)
+            known[text] = None
             continue
         canonical = Chem.MolToSmiles(molecule)
         atoms = list(molecule.GetAtoms())
@@ -49,9 +49,9 @@ def read_structures(smiles: Sequence[str]) -> list[Structure | None]:
             and any(atom.GetAtomicNum() == 6 for atom in atoms)
             and not any(atom.GetIsotope() for atom in atoms)
         )
-        found.append(Structure(canonical, Chem.MolToSmiles(GetScaffoldForMol(molecule)), ordinary))
+        known[text] = Structure(canonical, Chem.MolToSmiles(GetScaffoldForMol(molecule)), ordinary)
     del quiet
-    return found
+    return [known[text] for text in smiles]
 
 
 def checked_structures(smiles: Sequence[str]) -> list[Structure]:
