@@ -42,7 +42,7 @@ def physical_properties(
     ----------
     provenance : which kinds, out of "experimental", "mixed", "estimated"
     properties : names out of `physical_sources.PROPERTIES`; None for all eleven
-    only_ordinary : only molecules with carbon, of one fragment, neutral and without isotope labels; else all that RDKit reads
+    only_ordinary : only molecules with carbon, of one fragment, neutral, without isotope labels; else all that RDKit reads
     split, fractions, seed : as in `Molecules.split`
 
     Returns
@@ -103,10 +103,9 @@ def _readings(folder: Path, entry: Property, provenance: Sequence[str]) -> pd.Da
             continue
         path = folder / source.file
         table = read_columns(path, ["CAS", entry.column], separator="\t", numbers=[entry.column]).dropna()
-        values = table.groupby(table["CAS"].map(plain_cas))[entry.column].median()
-        if entry.units == "K" and (values <= 0).any():
-            raise FileFormatError(f"{path} has temperatures of {values.min()} K; above 0 is expected")
-        columns[source.label] = values
+        if entry.is_positive:
+            table = table[table[entry.column] > 0]  # some tables write 0 for what they don't know
+        columns[source.label] = table.groupby(table["CAS"].map(plain_cas))[entry.column].median()
     return pd.DataFrame(columns)
 
 

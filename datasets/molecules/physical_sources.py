@@ -8,7 +8,7 @@ each table, with these decisions of ours:
   Joback's estimate (median; 5 K for the CRC Handbook), as boiling points under reduced pressure do, and of those that others
   have too one in twenty is off by more than 11 K.
 - Wikidata, Yaws, PSRK and Pina-Martines are mixed, and so are TRC's and API's enthalpies of formation: the package says of
-  the first four that values are partly predicted or unsourced, of TRC that they "may have come from computational procedures".
+  the first four that they are partly predicted or unsourced, of TRC "may have come from computational procedures".
 - The Active Thermochemical Tables count as experimental, though their network of measurements holds computations too.
 - Joback's critical temperature and pressure aren't offered: the formula has poles (-48,424 to 14,249 K).
 """
@@ -36,6 +36,11 @@ class Property(NamedTuple):
     units: str
     meaning: str
     sources: tuple[Source, ...]
+
+    @property
+    def is_positive(self) -> bool:
+        """Whether 0 and below are impossible."""
+        return self.column not in ("omega", "Hfg", "dipole_moment")
 
 
 def _sources(**of_kind: dict[str, str]) -> tuple[Source, ...]:

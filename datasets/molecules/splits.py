@@ -68,8 +68,9 @@ def group_split(
     for name, fraction, part in zip(Split._fields, fractions, rows, strict=True):
         if fraction > 0 and len(part) == 0:
             raise DataError(
-                f"the {name} part gets none of {len(codes)} rows, though its fraction is {fraction}: they are in {len(names)} groups, "
-                f"the largest of {sizes.max(initial=0)} rows; give more rows, smaller groups or another fraction"
+                f"the {name} part gets none of {len(codes)} rows, though its fraction is {fraction}: they are in "
+                f"{len(names)} groups, the largest of {sizes.max(initial=0)} rows; give more rows, smaller groups or "
+                "another fraction"
             )
     return Split(*rows)
 
