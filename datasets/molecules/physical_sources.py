@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 PROVENANCES = ("experimental", "mixed", "estimated")
 
 
@@ -38,9 +40,9 @@ class Property(NamedTuple):
     sources: tuple[Source, ...]
 
     @property
-    def is_positive(self) -> bool:
-        """Whether 0 and below are impossible."""
-        return self.column not in ("omega", "Hfg", "dipole_moment")
+    def least(self) -> float:
+        """Values at or below it are errors of a table, such as 0 for unknown, or phenanthrene's Tc of 0.869 K."""
+        return {"omega": -np.inf, "Hfg": -np.inf, "dipole_moment": -1e-9, "Tc": 5.0, "Tb": 4.0}.get(self.column, 0.0)
 
 
 def _sources(**of_kind: dict[str, str]) -> tuple[Source, ...]:

@@ -12,11 +12,14 @@ class Structure(NamedTuple):
     """One molecule.
 
     smiles : canonical, as the installed RDKit spells it
-    scaffold : canonical SMILES of its Bemis-Murcko scaffold (rings and what links them); "" if it has no ring
-    is_ordinary : one fragment, neutral, with carbon and without isotope labels
+    connectivity : the same without stereo: isomers of one connectivity belong on one side of a split
+    scaffold : canonical SMILES of its Bemis-Murcko scaffold (rings and what links them), without stereo; "" if it has no
+        ring
+    is_ordinary : one fragment, neutral, with carbon, no radical and without isotope labels
     """
 
     smiles: str
+    connectivity: str
     scaffold: str
     is_ordinary: bool
 
@@ -47,9 +50,11 @@ def read_structures(smiles: Sequence[str]) -> list[Structure | None]:
             "." not in canonical
             and sum(atom.GetFormalCharge() for atom in atoms) == 0
             and any(atom.GetAtomicNum() == 6 for atom in atoms)
-            and not any(atom.GetIsotope() for atom in atoms)
+            and not any(atom.GetIsotope() or atom.GetNumRadicalElectrons() for atom in atoms)
         )
-        known[text] = Structure(canonical, Chem.MolToSmiles(GetScaffoldForMol(molecule)), ordinary)
+        Chem.RemoveStereochemistry(molecule)
+        connectivity, scaffold = Chem.MolToSmiles(molecule), Chem.MolToSmiles(GetScaffoldForMol(molecule))
+        known[text] = Structure(canonical, connectivity, scaffold, ordinary)
     del quiet
     return [known[text] for text in smiles]
 

@@ -20,8 +20,8 @@ class Molecules:
     """A table of molecules and its split.
 
     data : dim ``molecule``; each data variable is a property (float64, NaN where unknown, attrs ``units`` and
-        ``long_name``), all else are coordinates: canonical ``smiles``, their Bemis-Murcko ``scaffold`` ("" without
-        rings), and what the loader tells of each row or value. ``data.attrs`` says where the values are from.
+        ``long_name``), all else are coordinates: canonical ``smiles``, their ``connectivity``
+        (canonical without stereo) and Bemis-Murcko ``scaffold`` ("" without rings), and what the loader tells of each row or value. ``data.attrs`` says where the values are from.
     rows : which rows are for training, validation and test
     """
 
@@ -120,22 +120,21 @@ class Molecules:
 
 
 def of_structures(structures: Sequence[Structure]) -> xr.Dataset:
-    """A table without properties: coordinates ``smiles`` and ``scaffold`` ("" without rings) over ``molecule``."""
+    """A table without properties: coordinates ``smiles``, ``connectivity`` and ``scaffold`` over ``molecule``."""
+    names = ("smiles", "connectivity", "scaffold")
     return xr.Dataset(
-        coords={
-            "smiles": ("molecule", np.array([structure.smiles for structure in structures], dtype=str)),
-            "scaffold": ("molecule", np.array([structure.scaffold for structure in structures], dtype=str)),
-        }
+        coords={name: ("molecule", np.array([getattr(each, name) for each in structures], dtype=str)) for name in names}
     )
 
 
 def split_rows(data: xr.Dataset, by: str, fractions: tuple[float, float, float], seed: int) -> Split:
     """Rows of the three parts of a table that began with `of_structures`: equal molecules are equal strings there."""
+    connectivity = data["connectivity"].values.tolist()
     if by == "scaffold":
-        pairs = zip(data["scaffold"].values.tolist(), data["smiles"].values.tolist(), strict=True)
+        pairs = zip(data["scaffold"].values.tolist(), connectivity, strict=True)
         return group_split([scaffold_group(*pair) for pair in pairs], fractions, seed=seed)
     if by == "random":
-        return group_split(data["smiles"].values.tolist(), fractions, seed=seed)
+        return group_split(connectivity, fractions, seed=seed)
     known = [str(name) for name, coordinate in data.coords.items() if coordinate.dims == ("molecule",)]
     if by not in known:
         raise DataError(f"a split by {by!r} is unknown; expected is 'scaffold', 'random' or one of {', '.join(known)}")
