@@ -44,8 +44,8 @@ def optical(*, split: str = "scaffold", fractions: tuple[float, float, float] = 
 
     Returns
     -------
-    Molecules. Coordinates: ``smiles`` of the chromophore, ``solvent`` (SMILES), ``is_neat`` (solvent = chromophore:
-    solid or neat), ``readings`` (how many rows were averaged), and the spreads.
+    Molecules. ``smiles`` is the chromophore. Coordinates of its own: ``solvent`` (SMILES), ``is_neat`` (solvent =
+    chromophore: solid or neat), ``readings`` (how many rows were averaged), and the spreads.
 
     Raises
     ------

@@ -36,22 +36,21 @@ def physical_properties(
     these sources are apart stays beside it; 1 % of the boiling points and 3 % of the melting points with
     two sources or more differ by 30 K.
 
-    CAS numbers become molecules by the package's table of SMILES, of which most have no stereo: what is told of isomers
-    with one SMILES is merged, as if one source had read several samples (their median), and it widens the spread.
+    CAS numbers become molecules by the package's table of SMILES. Two numbers with one SMILES are merged, as if one source
+    had read several samples (their median), and widen the spread; SMILES that differ in stereo are different molecules.
 
     Parameters
     ----------
     provenance : which kinds, out of "experimental", "mixed", "estimated"
     properties : names out of `physical_sources.PROPERTIES`; None for all eleven
-    only_ordinary : only molecules with carbon, of one fragment, neutral, no radical, no isotope labels; else all that RDKit reads
+    only_ordinary : only molecules with carbon, of one fragment, neutral, no radicals or isotope labels; else all
     split, fractions, seed : as in `Molecules.split`
 
     Returns
     -------
-    Molecules, SI units (dipole moments in debye). Coordinates over ``molecule``: ``smiles`` (canonical), ``connectivity``, ``scaffold``, and
-    for each property ``<property>_provenance`` (the kind, "" where there is no value), ``<property>_source`` (labels of the
-    tables that were used, joined by "+") and ``<property>_spread`` (largest minus smallest of their values, NaN where
-    there was one).
+    Molecules, SI units (dipole moments in debye). Coordinates for each property: ``<property>_provenance`` (the kind, ""
+    where there is no value), ``<property>_source`` (labels of the tables that were used, joined by "+") and
+    ``<property>_spread`` (largest minus smallest of their values, NaN where there was one).
 
     Raises
     ------

@@ -68,7 +68,7 @@ def qm9(
 
     Returns
     -------
-    Molecules. Coordinates: ``smiles`` (canonical), ``scaffold``, ``number`` in QM9.
+    Molecules. Coordinate of its own: ``number`` in QM9.
 
     Raises
     ------

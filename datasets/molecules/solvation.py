@@ -28,7 +28,7 @@ def solvation(
 
     Returns
     -------
-    Molecules. Coordinates: ``smiles`` (canonical; stereo kept), ``scaffold``, ``name``.
+    Molecules. Coordinate of its own: ``name``.
 
     Raises
     ------

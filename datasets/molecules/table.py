@@ -20,8 +20,9 @@ class Molecules:
     """A table of molecules and its split.
 
     data : dim ``molecule``; each data variable is a property (float64, NaN where unknown, attrs ``units`` and
-        ``long_name``), all else are coordinates: canonical ``smiles``, their ``connectivity``
-        (canonical without stereo) and Bemis-Murcko ``scaffold`` ("" without rings), and what the loader tells of each row or value. ``data.attrs`` says where the values are from.
+        ``long_name``), all else are coordinates: canonical ``smiles``, their ``connectivity`` (canonical without stereo)
+        and Bemis-Murcko ``scaffold`` ("" without rings), and what the loader tells of each row or value. ``data.attrs``
+        says where the values are from.
     rows : which rows are for training, validation and test
     """
 
