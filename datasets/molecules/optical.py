@@ -89,7 +89,7 @@ def _averaged(table: pd.DataFrame, known: Mapping[str, Structure]) -> xr.Dataset
     for name, (_, units, meaning) in PROPERTIES.items():
         freedom = np.maximum(count[name].to_numpy() - 1, 0)
         noise = float(np.sqrt(np.nansum(deviation[name].to_numpy() ** 2 * freedom) / max(int(freedom.sum()), 1)))
-        notes = {"units": units, "long_name": meaning}
+        notes: dict[str, str | float] = {"units": units, "long_name": meaning}
         if freedom.any():
             notes |= {"replicate_noise": noise, "replicates": int((freedom > 0).sum())}
         data[name] = ("molecule", mean[name].to_numpy(), notes)

@@ -65,8 +65,8 @@ def group_split(
         if part:
             room[part] -= int(sizes[group])
     rows = [np.flatnonzero(part_of[codes] == part) for part in range(3)]
-    for name, fraction, part in zip(Split._fields, fractions, rows, strict=True):
-        if fraction > 0 and len(part) == 0:
+    for name, fraction, chosen in zip(Split._fields, fractions, rows, strict=True):
+        if fraction > 0 and len(chosen) == 0:
             raise DataError(
                 f"the {name} part gets none of {len(codes)} rows, though its fraction is {fraction}: they are in "
                 f"{len(names)} groups, the largest of {sizes.max(initial=0)} rows; give more rows, smaller groups or "
