@@ -3,6 +3,7 @@
 if __name__ != "surrogates.datasets":
     raise ImportError("this folder is the package surrogates.datasets; write 'import surrogates.datasets'")
 
+from . import molecules
 from .engine import EngineProcess, engine_surfaces
 from .functions import (
     FUNCTIONS,
@@ -35,6 +36,7 @@ __all__ = [
     "forrester",
     "hartmann3",
     "hartmann6",
+    "molecules",
     "nonlinear_sine",
     "park91a",
     "park91b",

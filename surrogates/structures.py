@@ -12,17 +12,20 @@ class Structure(NamedTuple):
     """One molecule.
 
     smiles : canonical, as the installed RDKit spells it
-    scaffold : canonical SMILES of its Bemis-Murcko scaffold (rings and what links them); "" if it has no ring
-    is_ordinary : one fragment, neutral, with carbon and without isotope labels
+    connectivity : the same without stereo: isomers of one connectivity belong on one side of a split
+    scaffold : canonical SMILES of its Bemis-Murcko scaffold (rings and what links them), without stereo; "" if it has no
+        ring
+    is_ordinary : one fragment, neutral, with carbon, no radical and without isotope labels
     """
 
     smiles: str
+    connectivity: str
     scaffold: str
     is_ordinary: bool
 
 
 def read_structures(smiles: Sequence[str]) -> list[Structure | None]:
-    """Structures of SMILES, None where RDKit can't read one or where it is empty.
+    """Structures of SMILES, None where RDKit can't read one or where it is empty; equal texts are read once.
 
     Raises
     ------
@@ -34,12 +37,12 @@ def read_structures(smiles: Sequence[str]) -> list[Structure | None]:
         from rdkit.Chem.Scaffolds.MurckoScaffold import GetScaffoldForMol
     except ImportError as error:
         raise missing_extra("rdkit", "molecules") from error
-    found: list[Structure | None] = []
     quiet = rdBase.BlockLogs()  # else each unreadable SMILES is told on stderr, beside our own account of it
-    for text in smiles:
+    known: dict[str, Structure | None] = {}
+    for text in dict.fromkeys(smiles):
         molecule = Chem.MolFromSmiles(text)
         if molecule is None or molecule.GetNumAtoms() == 0:
-            found.append(None)
+            known[text] = None
             continue
         canonical = Chem.MolToSmiles(molecule)
         atoms = list(molecule.GetAtoms())
@@ -47,11 +50,13 @@ def read_structures(smiles: Sequence[str]) -> list[Structure | None]:
             "." not in canonical
             and sum(atom.GetFormalCharge() for atom in atoms) == 0
             and any(atom.GetAtomicNum() == 6 for atom in atoms)
-            and not any(atom.GetIsotope() for atom in atoms)
+            and not any(atom.GetIsotope() or atom.GetNumRadicalElectrons() for atom in atoms)
         )
-        found.append(Structure(canonical, Chem.MolToSmiles(GetScaffoldForMol(molecule)), ordinary))
+        Chem.RemoveStereochemistry(molecule)
+        connectivity, scaffold = Chem.MolToSmiles(molecule), Chem.MolToSmiles(GetScaffoldForMol(molecule))
+        known[text] = Structure(canonical, connectivity, scaffold, ordinary)
     del quiet
-    return found
+    return [known[text] for text in smiles]
 
 
 def checked_structures(smiles: Sequence[str]) -> list[Structure]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .campaign import run_campaign
+from .fidelities import collect
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -20,7 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the growing file, also of the result")
     options = parser.parse_args(arguments)
     path = run_campaign(options.out, n=options.n, seed=options.seed, progress=_tell)
-    print(f"wrote {path}")
+    result = options.out / "fidelities.nc.gz"
+    collect(path, result)
+    print(f"wrote {result}, {result.stat().st_size / 1e6:.2f} MB")
 
 
 def _tell(done: int, total: int) -> None:

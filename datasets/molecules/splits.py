@@ -65,22 +65,23 @@ def group_split(
         if part:
             room[part] -= int(sizes[group])
     rows = [np.flatnonzero(part_of[codes] == part) for part in range(3)]
-    for name, fraction, part in zip(Split._fields, fractions, rows, strict=True):
-        if fraction > 0 and len(part) == 0:
+    for name, fraction, chosen in zip(Split._fields, fractions, rows, strict=True):
+        if fraction > 0 and len(chosen) == 0:
             raise DataError(
-                f"the {name} part gets none of {len(codes)} rows in {len(names)} groups, the largest of {sizes.max(initial=0)}"
-                f" rows, though its fraction is {fraction}; give more rows, smaller groups or another fraction"
+                f"the {name} part gets none of {len(codes)} rows, though its fraction is {fraction}: they are in "
+                f"{len(names)} groups, the largest of {sizes.max(initial=0)} rows; give more rows, smaller groups or "
+                "another fraction"
             )
     return Split(*rows)
 
 
 def random_split(smiles: Sequence[str], fractions: tuple[float, float, float] = FRACTIONS, *, seed: int = 0) -> Split:
-    """Split at random by molecule: rows of one molecule, however its SMILES is spelt, stay together.
+    """Split at random by molecule: rows of one molecule, however its SMILES is spelt, stay together, stereoisomers too.
 
     Parameters and errors as for `group_split`; MissingExtraError if RDKit isn't installed, DataError if a SMILES can't be
     read.
     """
-    return group_split([structure.smiles for structure in checked_structures(smiles)], fractions, seed=seed)
+    return group_split([structure.connectivity for structure in checked_structures(smiles)], fractions, seed=seed)
 
 
 def scaffold_split(smiles: Sequence[str], fractions: tuple[float, float, float] = FRACTIONS, *, seed: int = 0) -> Split:
@@ -100,9 +101,9 @@ def scaffold_split(smiles: Sequence[str], fractions: tuple[float, float, float] 
     array([3, 4])
     """
     structures = checked_structures(smiles)
-    return group_split([scaffold_group(s.scaffold, s.smiles) for s in structures], fractions, seed=seed)
+    return group_split([scaffold_group(s.scaffold, s.connectivity) for s in structures], fractions, seed=seed)
 
 
-def scaffold_group(scaffold: str, smiles: str) -> str:
+def scaffold_group(scaffold: str, connectivity: str) -> str:
     """The label by which a molecule is grouped: its scaffold, or itself marked as acyclic."""
-    return scaffold or f"acyclic {smiles}"
+    return scaffold or f"acyclic {connectivity}"

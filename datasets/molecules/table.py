@@ -11,7 +11,8 @@ import xarray as xr
 
 from surrogates.errors import DataError
 
-from .splits import FRACTIONS, Split, group_split, scaffold_split
+from .splits import FRACTIONS, Split, group_split, scaffold_group
+from surrogates.structures import Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,8 +20,9 @@ class Molecules:
     """A table of molecules and its split.
 
     data : dim ``molecule``; each data variable is a property (float64, NaN where unknown, attrs ``units`` and
-        ``long_name``), all else are coordinates: ``smiles``, and what the loader tells of each row or value.
-        ``data.attrs`` says where the values are from.
+        ``long_name``), all else are coordinates: canonical ``smiles``, their ``connectivity`` (canonical without stereo)
+        and Bemis-Murcko ``scaffold`` ("" without rings), and what the loader tells of each row or value. ``data.attrs``
+        says where the values are from.
     rows : which rows are for training, validation and test
     """
 
@@ -63,8 +65,6 @@ class Molecules:
         ------
         DataError
             If `by` is none of these, or `splits.group_split` can't do it.
-        MissingExtraError
-            If RDKit isn't installed (scaffold only).
         """
         return replace(self, rows=split_rows(self.data, by, fractions, seed))
 
@@ -102,8 +102,8 @@ class Molecules:
         lacking = {name: len(rows) for name, rows in known.items() if len(rows) < labels}
         if lacking and fewer == "error":
             raise DataError(
-                f"fewer than {labels} training labels: {', '.join(f'{k} ({n})' for k, n in lacking.items())}; ask for fewer, "
-                "select other properties, or say fewer='drop' or 'keep'"
+                f"fewer than {labels} training labels: {', '.join(f'{k} ({n})' for k, n in lacking.items())}; ask for "
+                "fewer, select other properties, or say fewer='drop' or 'keep'"
             )
         if fewer == "drop":
             train = train.drop_vars(list(lacking))
@@ -120,12 +120,22 @@ class Molecules:
         return scarce.isel(molecule=np.flatnonzero(kept))
 
 
+def of_structures(structures: Sequence[Structure]) -> xr.Dataset:
+    """A table without properties: coordinates ``smiles``, ``connectivity`` and ``scaffold`` over ``molecule``."""
+    names = ("smiles", "connectivity", "scaffold")
+    return xr.Dataset(
+        coords={name: ("molecule", np.array([getattr(each, name) for each in structures], dtype=str)) for name in names}
+    )
+
+
 def split_rows(data: xr.Dataset, by: str, fractions: tuple[float, float, float], seed: int) -> Split:
-    """Rows of the three parts; `data` has canonical SMILES, so that equal molecules are equal strings."""
+    """Rows of the three parts of a table that began with `of_structures`: equal molecules are equal strings there."""
+    connectivity = data["connectivity"].values.tolist()
     if by == "scaffold":
-        return scaffold_split(data["smiles"].values.tolist(), fractions, seed=seed)
+        pairs = zip(data["scaffold"].values.tolist(), connectivity, strict=True)
+        return group_split([scaffold_group(*pair) for pair in pairs], fractions, seed=seed)
     if by == "random":
-        return group_split(data["smiles"].values.tolist(), fractions, seed=seed)
+        return group_split(connectivity, fractions, seed=seed)
     known = [str(name) for name, coordinate in data.coords.items() if coordinate.dims == ("molecule",)]
     if by not in known:
         raise DataError(f"a split by {by!r} is unknown; expected is 'scaffold', 'random' or one of {', '.join(known)}")
