@@ -72,3 +72,6 @@ class Learner(Protocol):
 
     def fit(self, training: Training, *, seed: int) -> Learnt:
         """Learn all properties of `training`, with one model that shares."""
+
+    def trial(self, training: Training, *, seed: int) -> Learnt:
+        """What is enough to compare by; held-out predictions may be there for a part of the molecules only."""

@@ -23,7 +23,7 @@ from .fitted import FittedMolecularNet
 from .gaussian import GaussianProcesses
 from .learner import Learner, Learnt, Training
 from .ensemble import Ensemble
-from .parts import Calibration, Parts, TaskScaling
+from .parts import Parts, TaskScaling
 from .report import MolecularReport, PropertyReport
 from .table import Columns, Entries, Labels, refuse
 
@@ -188,16 +188,14 @@ class MolecularNet:
         learner = self._learner(labels)
         m = len(labels.properties)
         shared, comparison = None, None
-        singles: dict[int, Learnt] = {}
         if m > 1 and self.sharing != "single":
             shared = learner.fit(training, seed=seed)
-        if m == 1 or self.sharing != "shared":
-            singles = {k: learner.fit(training.only(k), seed=seed) for k in range(m)}
         shares = np.full(m, shared is not None)
-        if shared is not None and singles:
-            comparison = _compare(training, shared, singles)
+        if shared is not None and self.sharing == "auto":
+            trials = {k: learner.trial(training.only(k), seed=seed) for k in range(m)}
+            comparison = _compare(training, shared, trials)
             shares = comparison.shares
-            singles = {k: learnt for k, learnt in singles.items() if not shares[k]}
+        singles = {k: learner.fit(training.only(k), seed=seed) for k in range(m) if not shares[k]}
         return Parts.of(training, scaling, tasks, keys, embedding, labels, shared, singles, shares, comparison)
 
     def _report(
@@ -227,7 +225,8 @@ def _compare(training: Training, shared: Learnt, singles: Mapping[int, Learnt]) 
     alone = np.full_like(exact, np.nan)
     for k, learnt in singles.items():
         alone[np.isfinite(training.z[:, k]), k] = learnt.held_out.mean[:, 0]
-    return compare(np.abs(shared.held_out.mean - exact), np.abs(alone - exact))
+    together = np.where(np.isfinite(alone), shared.held_out.mean, np.nan)
+    return compare(np.abs(together - exact), np.abs(alone - exact))
 
 
 def _check_labels(labels: Labels) -> None:
@@ -253,5 +252,3 @@ def _notes(entries: Entries, keys: list[tuple[str, ...]], labels: Labels) -> tup
             notes.append(f"property {name!r} is {values[0]:g} in all its {len(values)} labels; nothing can be learnt of it")
     return tuple(notes)
 
-
-__all__ = ["Calibration", "MolecularNet"]

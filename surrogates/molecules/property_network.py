@@ -92,6 +92,8 @@ class Member:
 
     fold : which molecules it was not trained on
     state : what the method for conflicting tasks remembers
+    cosines : (m, m) of the properties' gradients by the shared parameters, on the molecules of its fold
+    validation : loss of these molecules
     """
 
     trunk: nn.Module
@@ -99,6 +101,7 @@ class Member:
     inputs: Inputs
     fold: int
     state: Mapping[str, Tensor]
+    cosines: Floats
     validation: float
     warnings: tuple[str, ...]
 

@@ -1,6 +1,6 @@
 """Tasks with conflicting gradients: methods on the Gram matrix of the shared gradients, and the engine that takes it."""
 
-from ._base import Conflicts, SeenTasks, State
+from ._base import Conflicts, SeenTasks, State, gradient_cosines
 from .adapter import Aggregated, LossWeights
 from .aim import AIM
 from .colouring import Colouring, welsh_powell
@@ -41,6 +41,7 @@ __all__ = [
     "Subspace",
     "TaskLoss",
     "conflicts_by_name",
+    "gradient_cosines",
     "own_rows",
     "robust_subspace",
     "spectral_sharing",

@@ -108,10 +108,10 @@ class Prepared:
         return Prepared(torch.where(both, kept, 0.0), True), {"gram": kept, "known": state["known"] | both}
 
 
-def cosines(M: Tensor) -> Tensor:
+def gradient_cosines(M: Tensor) -> Tensor:
     """M_ij / sqrt(M_ii M_jj) (m, m), 0 where a gradient is 0.
 
-    >>> cosines(torch.tensor([[4.0, 1.0], [1.0, 0.0]]))
+    >>> gradient_cosines(torch.tensor([[4.0, 1.0], [1.0, 0.0]]))
     tensor([[1., 0.],
             [0., 0.]])
     """

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ._base import Prepared, SeenTasks, State, at_least, cosines, fraction, one_of, positive, quotient
+from ._base import Prepared, SeenTasks, State, at_least, gradient_cosines, fraction, one_of, positive, quotient
 from ._masked import masked_adam, masked_moments
 
 
@@ -92,7 +92,7 @@ class AIM:
 
     def interventions(self, τ: Tensor, M: Tensor) -> Tensor:
         """w_ij (m, m) of eq. 1: how much of its conflict with j is taken off task i."""
-        w = torch.sigmoid(self.sharpness * (τ - cosines(M)))
+        w = torch.sigmoid(self.sharpness * (τ - gradient_cosines(M)))
         return w - torch.diag(w.diagonal())
 
     def map(self, state: State) -> Tensor:
