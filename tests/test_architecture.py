@@ -21,8 +21,19 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 GROUND = {"errors", "random", "progress"}
-BASE = GROUND | {"schema", "units", "posterior", "scaling", "linalg", "metrics", "report", "persistence", "plots"}
-BASE |= {"variables", "vectors"}
+BASE = GROUND | {
+    "schema",
+    "variables",
+    "vectors",
+    "units",
+    "posterior",
+    "scaling",
+    "linalg",
+    "metrics",
+    "report",
+    "persistence",
+    "plots",
+}
 FAMILIES = {"gp", "control", "battery", "molecules"}
 BELOW_DESIGN = BASE | {"training", "networks"} | FAMILIES
 TOP = {"loading", "__init__", "__main__"}
