@@ -96,7 +96,7 @@ def test_a_chromophore_is_on_one_side_in_all_its_solvents(real: Molecules, by: s
 
 def test_a_damaged_file_and_a_missing_package_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hide_package(monkeypatch, "D4CMPP")
-    with pytest.raises(MissingExtraError, match="D4CMPP is not installed.*pip install --no-deps D4CMPP"):
+    with pytest.raises(MissingExtraError, match=r"D4CMPP is not installed.*pip install --no-deps D4CMPP"):
         optical()
     monkeypatch.undo()
     put_package(tmp_path, monkeypatch, "D4CMPP", {"_Data/optical.csv": HEADER + ROWS.replace("290", "29O")})

