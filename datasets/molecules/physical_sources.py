@@ -39,10 +39,13 @@ class Property(NamedTuple):
     meaning: str
     sources: tuple[Source, ...]
 
-    @property
-    def least(self) -> float:
-        """Values at or below it are errors of a table, such as 0 for unknown, or phenanthrene's Tc of 0.869 K."""
-        return {"omega": -np.inf, "Hfg": -np.inf, "dipole_moment": -1e-9, "Tc": 5.0, "Tb": 4.0}.get(self.column, 0.0)
+    def limits(self, provenance: str) -> tuple[float, float]:
+        """Between these is what can be: beyond are errors, such as 0 for unknown, or phenanthrene's Tc of 0.869 K.
+
+        Of estimated critical temperatures only those below 1500 K are taken, since the formulas have poles.
+        """
+        lowest = {"omega": -np.inf, "Hfg": -np.inf, "dipole_moment": -1e-9, "Tc": 5.0, "Tb": 4.0}.get(self.column, 0.0)
+        return lowest, 1500.0 if self.column == "Tc" and provenance == "estimated" else np.inf
 
 
 def _sources(**of_kind: dict[str, str]) -> tuple[Source, ...]:

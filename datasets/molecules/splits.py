@@ -48,7 +48,7 @@ def group_split(
     Examples
     --------
     >>> group_split(["a", "a", "b", "c", "c", "d"], (0.5, 0.25, 0.25), seed=0)
-    Split(train=array([0, 1, 3, 4]), validation=array([2]), test=array([5]))
+    Split(train=array([2, 5]), validation=array([0, 1]), test=array([3, 4]))
     """
     if len(fractions) != 3 or not all(0 <= part <= 1 for part in fractions) or abs(sum(fractions) - 1) > 1e-9:
         raise DataError(f"fractions are {fractions}; three numbers in [0, 1] that add up to 1 are expected: train, "
