@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import functional_call
 
 from surrogates.errors import DataError
 
@@ -308,18 +308,13 @@ class Look:
                 tangents.append((given.get(id(linear.weight), torch.zeros_like(linear.weight)), tangent))
             with torch.no_grad():
                 return push(self._record, tangents)
-        names = [name for name, _ in self.engine.shared]
-        buffers = {name: buffer.clone() for name, buffer in self.engine.trunk.named_buffers()}
-
-        def trunk(values: list[Tensor]) -> Tensor:
-            z: Tensor = functional_call(
-                self.engine.trunk, dict(zip(names, values, strict=True)) | buffers, (self._batch.X,)
+        with torch.enable_grad():  # the derivative of J'u along the direction, with respect to u, is J h
+            u = torch.zeros_like(self._z, requires_grad=True)
+            pulled = torch.autograd.grad(
+                self._z, [p for _, p in self.engine.shared], u, create_graph=True, allow_unused=True
             )
-            return z
-
-        with self._same_noise():
-            ż: Tensor = jvp(trunk, ([p.detach() for _, p in self.engine.shared],), (direction,))[1]
-        return ż
+            along = [(g * h).sum() for g, h in zip(pulled, direction, strict=True) if g is not None]
+            return torch.autograd.grad(torch.stack(along).sum(), u)[0]
 
     def _flat(self, δ: Tensor) -> Tensor:
         return torch.cat([g.flatten() for g in self._pull(δ)])
