@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Numbers that a piece of the work may hold at once (4 MB in float64); pieces change memory, not results.
-_PIECE = 2**19
+#: Numbers that a piece of the work may hold at once (1 MB in float64); pieces change memory, not results.
+_PIECE = 2**17
 
 
 class Layer(NamedTuple):
@@ -39,15 +39,12 @@ class Record:
     sums: tuple[Tensor, ...]
     z: Tensor
 
-    def derivatives(self) -> list[Tensor | None]:
-        """σ'_l(s_l) (B, out) of every layer, through the graph, so that a dropout's mask is the one that was drawn."""
-        found: list[Tensor | None] = []
-        for (_, activation), s, h in zip(self.layers, self.sums, (*self.inputs[1:], self.z), strict=True):
-            if activation is None or not s.requires_grad:  # below the first trainable layer nobody asks
-                found.append(None)
-            else:
-                found.append(torch.autograd.grad(h, s, torch.ones_like(h), retain_graph=True)[0])
-        return found
+    def derivative(self, k: int) -> Tensor | None:
+        """σ'_k(s_k) (B, out), through the graph, so that a dropout's mask is the one that was drawn. None: the identity."""
+        s, h = self.sums[k], (*self.inputs[1:], self.z)[k]
+        if self.layers[k].activation is None or not s.requires_grad:  # below the first trainable layer nobody asks
+            return None
+        return torch.autograd.grad(h, s, torch.ones_like(h), retain_graph=True)[0]
 
 
 def run(layers: tuple[Layer, ...], X: Tensor, parameters: list[tuple[Tensor, Tensor | None]] | None = None) -> Record:
@@ -65,10 +62,11 @@ def run(layers: tuple[Layer, ...], X: Tensor, parameters: list[tuple[Tensor, Ten
 def push(record: Record, tangents: list[tuple[Tensor, Tensor | None]]) -> Tensor:
     """ż (B, h) along a direction (Ẇ_l, ḃ_l) in the parameters: forward mode, by hand."""
     ȧ: Tensor | None = None
-    for (linear, _), a, D, (Ẇ, ḃ) in zip(record.layers, record.inputs, record.derivatives(), tangents, strict=True):
+    for k, ((linear, _), a, (Ẇ, ḃ)) in enumerate(zip(record.layers, record.inputs, tangents, strict=True)):
         ṡ = F.linear(a.detach(), Ẇ, ḃ)
         if ȧ is not None:
             ṡ = ṡ + F.linear(ȧ, linear.weight.detach())
+        D = record.derivative(k)
         ȧ = ṡ if D is None else D * ṡ
     assert ȧ is not None
     return ȧ
@@ -173,7 +171,6 @@ def visit(
     δ (p, B, h) are cotangents of z. The fourth argument is the place of the layer's first parameter in the flat gradient.
     """
     p, B = rows.size
-    derivatives = record.derivatives()
     width = max([δ.shape[-1], *(s.shape[1] for s in record.sums)])
     held = δ.new_empty(len(rows.row), width)
     C = held[:, : δ.shape[-1]]
@@ -185,7 +182,7 @@ def visit(
     for k in reversed(range(len(record.layers))):
         if k < lowest:
             return
-        if (D := derivatives[k]) is not None:
+        if (D := record.derivative(k)) is not None:
             _scale(C, D, rows)
         linear = record.layers[k].linear
         if _count(linear):

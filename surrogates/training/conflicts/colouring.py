@@ -46,7 +46,7 @@ class Colouring:
 
     memory: float = 0.9
     refresh: int = 32
-    every: int = 4
+    every: int = 8
     sketch: int = 1024
     start: float = 1.0
     target: float = 0.25

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import functional_call
 
 from surrogates.errors import DataError
 
@@ -169,9 +169,16 @@ class Engine:
 
     def elsewhere(self, values: list[Tensor], batch: Batch) -> Tensor:
         """(m,) mean losses with other values of the trunk's trainable parameters; buffers stay as they are."""
-        given = dict(zip((name for name, _ in self.shared), values, strict=True))
+        if self._layers is not None:
+            by = {id(p): value for (_, p), value in zip(self.shared, values, strict=True)}
+            pairs = [(l.weight, l.bias) for l, _ in self._layers]
+            given: list[tuple[Tensor, Tensor | None]] = [
+                (by.get(id(W), W), None if b is None else by.get(id(b), b)) for W, b in pairs
+            ]
+            return self.outputs_of(run(self._layers, batch.X, given).z, batch)
+        named = dict(zip((name for name, _ in self.shared), values, strict=True))
         buffers = {name: buffer.clone() for name, buffer in self.trunk.named_buffers()}
-        z: Tensor = functional_call(self.trunk, given | buffers, (batch.X,))
+        z: Tensor = functional_call(self.trunk, named | buffers, (batch.X,))
         return self.outputs_of(z, batch)
 
     def signs(self, P: int) -> Tensor:
@@ -206,13 +213,14 @@ class Look:
             found = torch.autograd.grad(L.sum(), [Z, *engine.private], allow_unused=True)
         self._δ, self._own = found[0].detach(), found[1:]
         self.losses = torch.where(self.present, L.detach().double(), torch.nan)
+        self._last = False  # then the graph is let go on the way down
         self._gram: Tensor | None = None
         self._sketches: dict[int, Tensor] = {}
         self._shared: tuple[Tensor, list[Tensor]] | None = None
 
     def gram(self) -> Tensor:
         if self._gram is None:
-            δ, index, m = self._δ[self.present], self.present.nonzero()[:, 0], len(self.names)
+            δ, index, m = self._cotangents(), self.present.nonzero()[:, 0], len(self.names)
             if self.engine.level == "representation":
                 flat = δ.flatten(1)
                 M = (flat @ flat.T).double()
@@ -227,7 +235,7 @@ class Look:
 
     def sketch(self, r: int) -> Tensor:
         if r not in self._sketches:
-            δ, index = self._δ[self.present], self.present.nonzero()[:, 0]
+            δ, index = self._cotangents(), self.present.nonzero()[:, 0]
             signs = self.engine.signs(sum(p.numel() for _, p in self.engine.shared))
             self._sketches[r] = torch.zeros(len(self.names), r, dtype=torch.float64)
             if self._record is not None:
@@ -238,7 +246,7 @@ class Look:
         return self._sketches[r]
 
     def slope(self, weights: Tensor) -> float:
-        return float(sum(float((g.double() ** 2).sum()) for g in self.shared_gradient(weights)))
+        return float(torch.stack(torch._foreach_norm(self.shared_gradient(weights))).double().square().sum())
 
     def ahead(self, weights: Tensor, rate: float) -> Tensor:
         g = self.shared_gradient(weights)
@@ -276,16 +284,21 @@ class Look:
         return self._shared[1]
 
     def backward(self, weights: Tensor) -> None:
-        """Set `grad` of every trainable parameter: G'c in the trunk, each task's own in the heads."""
+        """Set `grad` of every trainable parameter: G'c in the trunk, each task's own in the heads. Asked for last."""
+        self._last = True
         for (_, p), g in zip(self.engine.shared, self.shared_gradient(weights), strict=True):
             p.grad = g
         for p, own in zip(self.engine.private, self._own, strict=True):
             p.grad = _or_zero(own, p)
 
+    def _cotangents(self) -> Tensor:
+        """(p, B, h) of the tasks that are present."""
+        return self._δ if bool(self.present.all()) else self._δ[self.present]
+
     def _pull(self, δ: Tensor) -> list[Tensor]:
         """(B, h) cotangent of z -> gradient of the shared parameters."""
         parameters = [p for _, p in self.engine.shared]
-        found = torch.autograd.grad(self._z, parameters, δ, retain_graph=True, allow_unused=True)
+        found = torch.autograd.grad(self._z, parameters, δ, retain_graph=not self._last, allow_unused=True)
         return [_or_zero(g, p) for g, p in zip(found, parameters, strict=True)]
 
     def _push(self, direction: list[Tensor]) -> Tensor:
@@ -299,18 +312,13 @@ class Look:
                 tangents.append((given.get(id(linear.weight), torch.zeros_like(linear.weight)), tangent))
             with torch.no_grad():
                 return push(self._record, tangents)
-        names = [name for name, _ in self.engine.shared]
-        buffers = {name: buffer.clone() for name, buffer in self.engine.trunk.named_buffers()}
-
-        def trunk(values: list[Tensor]) -> Tensor:
-            z: Tensor = functional_call(
-                self.engine.trunk, dict(zip(names, values, strict=True)) | buffers, (self._batch.X,)
+        with torch.enable_grad():  # the derivative of J'u along the direction, with respect to u, is J h
+            u = torch.zeros_like(self._z, requires_grad=True)
+            pulled = torch.autograd.grad(
+                self._z, [p for _, p in self.engine.shared], u, create_graph=True, allow_unused=True
             )
-            return z
-
-        with self._same_noise():
-            ż: Tensor = jvp(trunk, ([p.detach() for _, p in self.engine.shared],), (direction,))[1]
-        return ż
+            along = [(g * h).sum() for g, h in zip(pulled, direction, strict=True) if g is not None]
+            return torch.autograd.grad(torch.stack(along).sum(), u)[0]
 
     def _flat(self, δ: Tensor) -> Tensor:
         return torch.cat([g.flatten() for g in self._pull(δ)])

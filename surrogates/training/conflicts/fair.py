@@ -30,11 +30,11 @@ class FairGrad:
     Parameters
     ----------
     alpha : α; the paper takes 2 for QM9
-    every : steps between two Gram matrices; the weights follow from the last one
+    every : steps between two Gram matrices; the weights follow from the last one, see `Prepared`
     """
 
     alpha: float = 2.0
-    every: int = 1
+    every: int = 4
 
     def __post_init__(self) -> None:
         positive(self.alpha, "alpha")
@@ -56,10 +56,10 @@ class NashMTL:
 
     Parameters
     ----------
-    every : steps between two Gram matrices; the weights follow from the last one
+    every : steps between two Gram matrices; the weights follow from the last one, see `Prepared`
     """
 
-    every: int = 1
+    every: int = 4
 
     def __post_init__(self) -> None:
         at_least(self.every, 1, "every")
