@@ -25,7 +25,7 @@ from .learner import Learner, Learnt, Training
 from .ensemble import Ensemble
 from .parts import Parts, TaskScaling
 from .report import MolecularReport, PropertyReport
-from .table import Columns, Entries, Labels, refuse
+from .table import Columns, Labels, refuse
 
 MODELS = ("auto", "gp", "net")
 SHARINGS = ("auto", "shared", "single")
@@ -110,7 +110,7 @@ class MolecularNet:
                 raise DataError(f"{name} is {value!r}; choose one of {choices}")
         if self.bounds and self.model == "gp":
             raise DataError("bounds are taken by networks only; use model='net' or 'auto'")
-        self._ensemble()  # which checks its numbers
+        self.ensemble()  # which checks its numbers
 
     def fit(self, data: xr.Dataset | pd.DataFrame, *, seed: int = 0) -> FittedMolecularNet:
         """Learn the properties of `data`.
@@ -134,8 +134,7 @@ class MolecularNet:
         FitWarning
             What its user should know of; also in ``report.warnings``.
         """
-        began = time.perf_counter()
-        columns = self._columns()
+        columns = self.columns()
         table = columns.dataset(data)
         entries, labels = columns.entries(table), columns.labels(table)
         if self.invalid == "raise":
@@ -146,24 +145,61 @@ class MolecularNet:
         _check_labels(labels)
         keys = [key for row in rows.tolist() if (key := entries.keys[row]) is not None]
         embedding = None if entries.embedding is None else entries.embedding[rows]
-        fitted = self._learn(keys, embedding, labels, seed)
-        notes = (*_notes(entries, keys, labels), *fitted.warnings)
-        report = self._report(fitted, labels, len(set(keys)), time.perf_counter() - began, notes)
-        for note in notes:
-            warnings.warn(note, FitWarning, stacklevel=2)
-        return FittedMolecularNet(self, columns, fitted, report)
+        left_out = (f"{len(entries.problems)} rows were left out: {entries.problems[0]}",) if entries.problems else ()
+        return self._fit(keys, embedding, labels, seed, left_out)
 
-    def _columns(self) -> Columns:
+    def refit(
+        self,
+        fitted: FittedMolecularNet,
+        keys: list[tuple[str, ...]],
+        embedding: NDArray[np.float64] | None,
+        labels: Labels,
+        seed: int,
+    ) -> FittedMolecularNet:
+        """With further molecules and the labels of one more property, which the fit doesn't have yet."""
+        old = fitted.parts
+        n, m = old.labels.values.shape
+        values = np.full((n + len(keys), m + 1), np.nan)
+        signs = np.zeros(values.shape, dtype=np.int8)
+        values[:n, :m], values[n:, m] = old.labels.values, labels.values[:, 0]
+        signs[:n, :m], signs[n:, m] = old.labels.signs, labels.signs[:, 0]
+        together = Labels(
+            (*old.labels.properties, *labels.properties), (*old.labels.units, *labels.units), values, signs
+        )
+        stacked = None
+        if old.embedding is not None and embedding is not None:
+            stacked = np.concatenate([old.embedding, embedding])
+        return self._fit([*old.keys, *keys], stacked, together, seed, ())
+
+    def _fit(
+        self,
+        keys: list[tuple[str, ...]],
+        embedding: NDArray[np.float64] | None,
+        labels: Labels,
+        seed: int,
+        left_out: tuple[str, ...],
+    ) -> FittedMolecularNet:
+        began = time.perf_counter()
+        parts = self._learn(keys, embedding, labels, seed)
+        notes = (*left_out, *_notes(keys, labels), *parts.warnings)
+        report = self._report(parts, labels, len(set(keys)), time.perf_counter() - began, notes)
+        for note in notes:
+            warnings.warn(note, FitWarning, stacklevel=3)
+        return FittedMolecularNet(self, self.columns(), parts, report)
+
+    def columns(self) -> Columns:
+        """Which variables of a table are what."""
         smiles = (self.smiles,) if isinstance(self.smiles, str) else tuple(self.smiles)
         return Columns(smiles, self.properties, self.embedding, self.bounds)
 
-    def _ensemble(self) -> Ensemble:
+    def ensemble(self, *, fingerprint: bool | None = None) -> Ensemble:
+        """The configuration of its networks; `fingerprint` as it was decided, if it was."""
         return Ensemble(
             conflicts=self.conflicts,
             likelihood=LIKELIHOODS[self.likelihood],
             ranking=self.ranking,
             hidden=self.hidden,
-            fingerprint=self.fingerprint,
+            fingerprint=self.fingerprint if fingerprint is None else fingerprint,
             members=self.members,
             epochs=self.epochs,
             rate=self.rate,
@@ -176,7 +212,7 @@ class MolecularNet:
         exact = not labels.signs.any()
         if self.model == "gp" or (self.model == "auto" and few and exact):
             return GaussianProcesses()
-        return self._ensemble()
+        return self.ensemble()
 
     def _learn(self, keys: list[tuple[str, ...]], embedding: NDArray[np.float64] | None, labels: Labels, seed: int) -> Parts:
         raw = molecule_features(keys, embedding)
@@ -239,11 +275,9 @@ def _check_labels(labels: Labels) -> None:
             )
 
 
-def _notes(entries: Entries, keys: list[tuple[str, ...]], labels: Labels) -> tuple[str, ...]:
+def _notes(keys: list[tuple[str, ...]], labels: Labels) -> tuple[str, ...]:
     """What is odd about the data, in words."""
     notes = []
-    if entries.problems:
-        notes.append(f"{len(entries.problems)} rows were left out: {entries.problems[0]}")
     if salts := [key for key in keys if any("." in part for part in key)]:
         notes.append(f"{len(salts)} molecules have several fragments, such as {'; '.join(salts[0])!r}; each is taken as a whole")
     for k, name in enumerate(labels.properties):

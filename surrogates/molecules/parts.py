@@ -142,8 +142,9 @@ class Parts:
         n, m = len(features.counts), len(self.labels.properties)
         columns = [np.full((n, m), np.nan) for _ in range(3)]
         if self.shared is not None and self.shares.any():
+            those = np.flatnonzero(self.shares)  # properties added later come after those it knows
             for column, values in zip(columns, self.shared.predict(features), strict=True):
-                column[:, self.shares] = values[:, self.shares]
+                column[:, those] = values[:, those]
         for k, learnt in self.singles.items():
             for column, values in zip(columns, learnt.predict(features), strict=True):
                 column[:, k] = values[:, 0]

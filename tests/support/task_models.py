@@ -60,7 +60,7 @@ def sparse_batch(B: int, d: int, m: int, share: float, generator: torch.Generato
 
 def task_losses(engine: Engine, batch: Batch) -> Tensor:
     """(m,) mean losses in the graph, one pass for all, from the definition."""
-    return batch.means(engine.loss(engine.heads(engine.trunk(batch.X)), batch.Y, batch.mask))
+    return batch.means(engine.loss(engine.heads(engine.trunk(batch.X)), batch))
 
 
 def task_gradients(engine: Engine, batch: Batch) -> Tensor:

@@ -178,7 +178,7 @@ def test_at_the_representation_the_matrix_is_that_of_its_cotangents_and_bounds_t
     engine, exact = engine_of(trunk, 6, level="representation"), engine_of(trunk, 6)
     batch = sparse_batch(8, 9, M, 1.0, generator_of(0), torch.float64)
     z = trunk(batch.X).detach().requires_grad_()
-    L = batch.means(SquaredError()(engine.heads(z), batch.Y, batch.mask))
+    L = batch.means(SquaredError()(engine.heads(z), batch))
     δ = torch.stack([torch.autograd.grad(value, z, retain_graph=True)[0].flatten() for value in L])
     cheap = engine.look(batch).gram()
     torch.testing.assert_close(cheap, δ @ δ.T)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surrogates.datasets.molecules import Molecules
-from surrogates.datasets.molecules.structures import checked_structures
+from surrogates.structures import checked_structures
 from surrogates.datasets.molecules.table import of_structures, split_rows
 from surrogates.errors import DataError
 
