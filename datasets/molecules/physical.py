@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from surrogates.errors import DataError, FileFormatError
+from surrogates.structures import Structure, read_structures
 
 from .physical_sources import PROPERTIES, PROVENANCES, Property
 from .sources import package_folder, package_version, read_columns
 from .splits import FRACTIONS
-from surrogates.structures import Structure, read_structures
 from .table import Molecules, of_structures, split_rows
 
 #: the most usual chemicals are in "example user db" only

@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from surrogates.errors import DataError
-
 from surrogates.structures import checked_structures
 
 Rows = NDArray[np.int64]

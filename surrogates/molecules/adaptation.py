@@ -172,7 +172,12 @@ def _new_property(fitted: FittedMolecularNet, data: xr.Dataset | pd.DataFrame) -
 
 
 def _widened(
-    parts: Parts, learnt: FewShot, tasks: TaskScaling, labels: Labels, keys: list[tuple[str, ...]], embedding: Floats | None
+    parts: Parts,
+    learnt: FewShot,
+    tasks: TaskScaling,
+    labels: Labels,
+    keys: list[tuple[str, ...]],
+    embedding: Floats | None,
 ) -> Parts:
     """The parts with one more property, learnt on its own molecules."""
     n, m = parts.labels.values.shape
@@ -206,7 +211,9 @@ def _widened(
         parts,
         tasks=scale,
         keys=[*parts.keys, *keys],
-        embedding=None if parts.embedding is None or embedding is None else np.concatenate([parts.embedding, embedding]),
+        embedding=None
+        if parts.embedding is None or embedding is None
+        else np.concatenate([parts.embedding, embedding]),
         labels=wide,
         singles={**parts.singles, m: learnt},
         shares=np.append(parts.shares, False),

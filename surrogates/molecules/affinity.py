@@ -56,7 +56,11 @@ def affinity(parts: Parts) -> xr.Dataset:
     data = {name: (("property", "other"), values, {"long_name": text}) for name, (values, text) in pairs.items()}
     answer = xr.Dataset(data, coords={"property": names, "other": names})
     if parts.comparison is not None:
-        answer["change"] = ("property", parts.comparison.change, {"long_name": "relative change of the error by sharing"})
+        answer["change"] = (
+            "property",
+            parts.comparison.change,
+            {"long_name": "relative change of the error by sharing"},
+        )
         answer["deviation"] = ("property", parts.comparison.deviation, {"long_name": "its standard error"})
     answer["shares"] = ("property", np.asarray(parts.shares), {"long_name": "whether the shared model answers"})
     answer.attrs["warnings"] = _warnings(names, pairs["overlap"][0])

@@ -12,8 +12,8 @@ from surrogates.errors import DataError
 from surrogates.networks import Likelihood
 from surrogates.posterior import Moments, decompose
 from surrogates.random import streams
-from surrogates.training.conflicts import AIM, Batch, Conflicts, Engine, conflicts_by_name, gradient_cosines
 from surrogates.training import AdamW, Batches, train
+from surrogates.training.conflicts import AIM, Batch, Conflicts, Engine, conflicts_by_name, gradient_cosines
 
 from .features import Features
 from .learner import Answer, Training
@@ -73,13 +73,14 @@ class Ensemble:
             chosen = self
             first = self._member(training, folds, 0, seed, fingerprint=self.fingerprint)
         rest = [
-            self._member(training, folds, fold, seed, fingerprint=bool(chosen.fingerprint))
-            for fold in range(1, count)
+            self._member(training, folds, fold, seed, fingerprint=bool(chosen.fingerprint)) for fold in range(1, count)
         ]
         members = (first, *rest)
         return FittedEnsemble(chosen, training.names, members, _held_out(training, folds, members, self.likelihood))
 
-    def _member(self, training: Training, folds: NDArray[np.int64], fold: int, seed: int, *, fingerprint: bool) -> Member:
+    def _member(
+        self, training: Training, folds: NDArray[np.int64], fold: int, seed: int, *, fingerprint: bool
+    ) -> Member:
         initial, order = streams(seed, 2 * self.members + 2)[2 * fold : 2 * fold + 2]
         inside = np.flatnonzero(folds != fold)
         inputs = Inputs.of(training.features.counts[inside], fingerprint=fingerprint)
@@ -176,6 +177,3 @@ def _batch(training: Training, inputs: Inputs, rows: NDArray[np.int64]) -> Batch
     z = torch.from_numpy(training.z[rows].astype(np.float32))
     signs = torch.from_numpy(training.signs[rows].astype(np.float32)) if training.signs.any() else None
     return Batch.of(inputs(features.counts, features.descriptors), z, signs=signs)
-
-
-

@@ -48,7 +48,11 @@ class Training(NamedTuple):
         """One property, and the molecules that have it."""
         rows = np.flatnonzero(np.isfinite(self.z[:, k]))
         return Training(
-            (self.names[k],), self.features.take(rows), self.z[rows, k : k + 1], self.signs[rows, k : k + 1], self.groups[rows]
+            (self.names[k],),
+            self.features.take(rows),
+            self.z[rows, k : k + 1],
+            self.signs[rows, k : k + 1],
+            self.groups[rows],
         )
 
 

@@ -18,11 +18,11 @@ from surrogates.networks import Gaussian, Likelihood, Quantiles, SquaredError
 from surrogates.training.conflicts import Conflicts
 
 from .choice import Comparison, compare
+from .ensemble import Ensemble
 from .features import DescriptorScaling, Features, molecule_features
 from .fitted import FittedMolecularNet
 from .gaussian import GaussianProcesses
 from .learner import Learner, Learnt, Training
-from .ensemble import Ensemble
 from .parts import Parts, TaskScaling
 from .report import MolecularReport, PropertyReport
 from .table import Columns, Labels, refuse
@@ -214,7 +214,9 @@ class MolecularNet:
             return GaussianProcesses()
         return self.ensemble()
 
-    def _learn(self, keys: list[tuple[str, ...]], embedding: NDArray[np.float64] | None, labels: Labels, seed: int) -> Parts:
+    def _learn(
+        self, keys: list[tuple[str, ...]], embedding: NDArray[np.float64] | None, labels: Labels, seed: int
+    ) -> Parts:
         raw = molecule_features(keys, embedding)
         scaling, tasks = DescriptorScaling.fit(raw.descriptors), TaskScaling.fit(labels)
         unique = {key: k for k, key in enumerate(dict.fromkeys(keys))}
@@ -279,10 +281,13 @@ def _notes(keys: list[tuple[str, ...]], labels: Labels) -> tuple[str, ...]:
     """What is odd about the data, in words."""
     notes = []
     if salts := [key for key in keys if any("." in part for part in key)]:
-        notes.append(f"{len(salts)} molecules have several fragments, such as {'; '.join(salts[0])!r}; each is taken as a whole")
+        notes.append(
+            f"{len(salts)} molecules have several fragments, such as {'; '.join(salts[0])!r}; each is taken as a whole"
+        )
     for k, name in enumerate(labels.properties):
         values = labels.values[np.isfinite(labels.values[:, k]), k]
         if np.ptp(values) == 0:
-            notes.append(f"property {name!r} is {values[0]:g} in all its {len(values)} labels; nothing can be learnt of it")
+            notes.append(
+                f"property {name!r} is {values[0]:g} in all its {len(values)} labels; nothing can be learnt of it"
+            )
     return tuple(notes)
-

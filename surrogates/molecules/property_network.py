@@ -38,9 +38,7 @@ def build(
     d_in: int, hidden: tuple[int, ...], *, tasks: int, outputs: int, generator: torch.Generator
 ) -> tuple[nn.Module, PropertyHeads]:
     """Trunk X (B, d_in) -> z (B, h), all of its layers with SiLU, and heads; float32."""
-    trunk = nn.Sequential(
-        MLP((d_in, *hidden), activation="silu", dtype=torch.float32, generator=generator), nn.SiLU()
-    )
+    trunk = nn.Sequential(MLP((d_in, *hidden), activation="silu", dtype=torch.float32, generator=generator), nn.SiLU())
     stacked = StackedHeads(hidden[-1], tasks=tasks, outputs=outputs, generator=generator, dtype=torch.float32)
     return trunk, PropertyHeads(stacked)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -41,12 +41,16 @@ def pack(fitted: FittedMolecularNet) -> tuple[dict[str, Any], Arrays]:
         If the method for conflicting tasks has options of the user's: only a name can be written to a data file.
     """
     model, parts = fitted.model, fitted.parts
-    if not isinstance(model.conflicts, str) and parts.shared is not None and not isinstance(parts.shared, FittedProcesses):
+    if (
+        not isinstance(model.conflicts, str)
+        and parts.shared is not None
+        and not isinstance(parts.shared, FittedProcesses)
+    ):
         name = _name_of(model.conflicts)
     else:
         name = model.conflicts if isinstance(model.conflicts, str) else "sum"
     header: dict[str, Any] = {
-        "model": {**asdict(model), "conflicts": name, "bounds": dict(model.bounds), "smiles": _plain(model.smiles)},
+        "model": {f.name: getattr(model, f.name) for f in fields(model)} | {"conflicts": name},
         "report": fitted.report.to_dict(),
         "properties": list(parts.labels.properties),
         "units": list(parts.labels.units),
@@ -87,9 +91,7 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Fit
         given[name] = tuple(given[name]) if isinstance(given[name], list) else given[name]
     model = MolecularNet(**given)
     labels = Labels(tuple(header["properties"]), tuple(header["units"]), arrays["values"], arrays["signs"])
-    learners = {
-        title: _unpack_learnt(own, _below(arrays, title), model) for title, own in header["learners"].items()
-    }
+    learners = {title: _unpack_learnt(own, _below(arrays, title), model) for title, own in header["learners"].items()}
     m = len(labels.properties)
     comparison = None
     if "comparison.change" in arrays:
@@ -133,7 +135,12 @@ def _pack_learnt(learnt: Learnt) -> tuple[dict[str, Any], Arrays]:
         arrays |= {f"{k}/fragments": member.inputs.fragments, f"{k}/cosines": member.cosines}
         arrays[f"{k}/validation"] = np.array(member.validation)
         members.append({"fold": member.fold, "warnings": list(member.warnings)})
-    header = {"kind": "net", "names": list(learnt.names), "members": members, "fingerprint": learnt.ensemble.fingerprint}
+    header = {
+        "kind": "net",
+        "names": list(learnt.names),
+        "members": members,
+        "fingerprint": learnt.ensemble.fingerprint,
+    }
     return header, arrays
 
 
@@ -162,7 +169,14 @@ def _unpack_learnt(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
         state = {name: torch.from_numpy(value.copy()) for name, value in _below(own, "state").items()}
         inputs = Inputs(own["fragments"])
         member = Member(
-            trunk, heads_, inputs, about["fold"], state, own["cosines"], float(own["validation"]), tuple(about["warnings"])
+            trunk,
+            heads_,
+            inputs,
+            about["fold"],
+            state,
+            own["cosines"],
+            float(own["validation"]),
+            tuple(about["warnings"]),
         )
         members.append(member)
     return FittedEnsemble(ensemble, names, tuple(members), held_out)
@@ -171,10 +185,6 @@ def _unpack_learnt(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
 def _below(arrays: Mapping[str, NDArray[Any]], title: str) -> Arrays:
     """Entries whose names begin with `title`/, without it."""
     return {key.removeprefix(f"{title}/"): value for key, value in arrays.items() if key.startswith(f"{title}/")}
-
-
-def _plain(value: str | tuple[str, ...]) -> str | list[str]:
-    return value if isinstance(value, str) else list(value)
 
 
 def _name_of(method: object) -> str:

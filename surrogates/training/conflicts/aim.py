@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ._base import Prepared, SeenTasks, State, at_least, gradient_cosines, fraction, one_of, positive, quotient
+from ._base import Prepared, SeenTasks, State, at_least, fraction, gradient_cosines, one_of, positive, quotient
 from ._masked import masked_adam, masked_moments
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ._base import SeenTasks, State, at_least, gradient_cosines, fraction, one_of, positive
+from ._base import SeenTasks, State, at_least, fraction, gradient_cosines, one_of, positive
 
 Schedule = Literal["log", "linear", "cosine", "constant"]
 

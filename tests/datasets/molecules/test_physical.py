@@ -14,8 +14,8 @@ from packages import hide_package, put_package
 from surrogates.datasets.molecules import Molecules, physical_properties
 from surrogates.datasets.molecules.physical import plain_cas
 from surrogates.datasets.molecules.physical_sources import PROPERTIES, PROVENANCES
-from surrogates.structures import checked_structures
 from surrogates.errors import DataError, FileFormatError, MissingExtraError
+from surrogates.structures import checked_structures
 
 IDENTIFIERS = "Identifiers/chemical identifiers {}.tsv"
 

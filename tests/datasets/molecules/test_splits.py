@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from packages import hide_package
 
 from surrogates.datasets.molecules import Split, group_split, random_split, scaffold_split
-from surrogates.structures import checked_structures, read_structures
 from surrogates.errors import DataError, MissingExtraError
+from surrogates.structures import checked_structures, read_structures
 
 FRACTIONS = [(0.8, 0.1, 0.1), (0.5, 0.25, 0.25), (0.7, 0.0, 0.3), (1.0, 0.0, 0.0)]
 TAILS = ["", "C", "CC", "O", "N", "Cl", "C(=O)O", "N#C", "CCO"]

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surrogates.datasets.molecules import Molecules
-from surrogates.structures import checked_structures
 from surrogates.datasets.molecules.table import of_structures, split_rows
 from surrogates.errors import DataError
+from surrogates.structures import checked_structures
 
 
 def small(n: int = 60, seed: int = 0) -> Molecules:
