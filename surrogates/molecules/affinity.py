@@ -24,7 +24,7 @@ def affinity(parts: Parts) -> xr.Dataset:
     -------
     xr.Dataset with
 
-    * ``both``: number of molecules that have both labels; ``overlap``: their share of the molecules that have either (Jaccard)
+    * ``both``: number of molecules that have both labels; ``overlap``: their share of those that have either (Jaccard)
     * ``label_correlation``: of the labels of these molecules, NaN for fewer than three
     * ``change``, ``deviation`` (property): relative change of the held-out error by sharing, negative where it helps, with
       its standard error; ``shares`` (property): whether the shared model answers
@@ -35,7 +35,7 @@ def affinity(parts: Parts) -> xr.Dataset:
       (arXiv:2604.07848).
     """
     names = list(parts.labels.properties)
-    known = np.isfinite(parts.labels.values)
+    known, m = np.isfinite(parts.labels.values), len(names)
     both = known.T.astype(np.int64) @ known.astype(np.int64)
     either = known.sum(0)[:, None] + known.sum(0)[None, :] - both
     pairs = {
@@ -48,11 +48,12 @@ def affinity(parts: Parts) -> xr.Dataset:
         pairs["process_correlation"] = (found.to_numpy(), "correlation of properties as functions of the molecule")
     if isinstance(parts.shared, FittedEnsemble):
         cosines = np.mean([member.cosines for member in parts.shared.members], axis=0)
-        pairs["gradient_cosine"] = (cosines, "cosine of gradients by the shared parameters")
+        pairs["gradient_cosine"] = (_widened(cosines, m), "cosine of gradients by the shared parameters")
         method = parts.shared.ensemble.conflicts
         if isinstance(method, AIM):
             maps = [method.map(dict(member.state)).numpy() for member in parts.shared.members]
-            pairs["policy"] = (np.mean(maps, axis=0), "share of its conflict with the other that is taken off")
+            policy = np.mean(maps, axis=0)
+            pairs["policy"] = (_widened(policy, m), "share of its conflict with the other that is taken off")
     data = {name: (("property", "other"), values, {"long_name": text}) for name, (values, text) in pairs.items()}
     answer = xr.Dataset(data, coords={"property": names, "other": names})
     if parts.comparison is not None:
@@ -65,6 +66,13 @@ def affinity(parts: Parts) -> xr.Dataset:
     answer["shares"] = ("property", np.asarray(parts.shares), {"long_name": "whether the shared model answers"})
     answer.attrs["warnings"] = _warnings(names, pairs["overlap"][0])
     return answer
+
+
+def _widened(pairs: Floats, m: int) -> Floats:
+    """(k, k) -> (m, m), NaN for properties that were added after the fit."""
+    found = np.full((m, m), np.nan)
+    found[: len(pairs), : len(pairs)] = pairs
+    return found
 
 
 def _label_correlation(values: Floats) -> Floats:
