@@ -183,7 +183,7 @@ def _widened(
     n, m = parts.labels.values.shape
     more = len(keys)
 
-    def grown(old: Floats, new: Floats, fill: float) -> Floats:
+    def grown(old: NDArray[Any], new: NDArray[Any], fill: float) -> NDArray[Any]:
         out = np.full((n + more, m + 1), fill, dtype=old.dtype)
         out[:n, :m] = old
         out[n:, m] = new
@@ -246,7 +246,7 @@ def _head(z: Floats, y: Floats, *, adapted: bool, seed: int) -> AddedHead:
         columns = (inputs + adapter(inputs, task) - torch.from_numpy(centre)) / torch.from_numpy(scale)
         loss = ((columns @ w[:-1] + w[-1] - target) ** 2).mean()
         adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         adam.step()
     moved = replace(none, A=adapter.A[0].detach().numpy(), B=adapter.B[0].detach().numpy())
     return replace(moved, weights=_ridge(moved.columns(z), y))

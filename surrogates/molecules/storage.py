@@ -195,6 +195,6 @@ def _name_of(method: object) -> str:
         if conflicts_by_name(name) == method:
             return name
     raise DataError(
-        f"conflicts={method!r} has options of its own, which a data file doesn't hold; fit with a name, such as 'aim', or keep "
-        f"the script and the data"
+        f"conflicts={method!r} has options of its own, which a data file doesn't hold; fit with a name, such as 'aim', "
+        f"or keep the script and the data"
     )
