@@ -5,12 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from packages import hide_package
+from scipy import constants
 
-from surrogates.datasets.molecules.levels import BOHR, COMPUTED, Floats, atomic_energies, electronic
+from surrogates.datasets.molecules.levels import BOHR, COMPUTED, DEBYE, Floats, atomic_energies, electronic
 from surrogates.errors import DataError, MissingExtraError, NumericalError
 
 WATER = (["O", "H", "H"], np.array([[0.0, 0.0, 0.1173], [0.0, 0.7572, -0.4692], [0.0, -0.7572, -0.4692]]))
 XTB = COMPUTED[:2]
+
+
+def test_units_follow_from_the_constants_of_nature() -> None:
+    assert pytest.approx(constants.physical_constants["Bohr radius"][0] * 1e10, rel=1e-9) == BOHR
+    debye = 1e-21 / constants.c  # C m
+    assert pytest.approx(constants.e * constants.physical_constants["Bohr radius"][0] / debye, rel=1e-9) == DEBYE
 
 
 def test_hydrogen_as_in_the_textbook() -> None:

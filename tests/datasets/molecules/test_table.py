@@ -70,6 +70,13 @@ def test_draws_of_properties_differ_and_are_nested() -> None:
     assert drawn(alone, "sparse") == drawn(few, "sparse")
 
 
+def test_properties_known_of_the_same_molecules_keep_different_ones() -> None:
+    molecules = small().select(["dense"])
+    twins = Molecules(molecules.data.assign(twin=molecules.data["dense"]), molecules.rows)
+    scarce = twins.scarce(10, seed=0)
+    assert scarce["dense"].notnull().values.tolist() != scarce["twin"].notnull().values.tolist()
+
+
 def test_the_draw_is_uniform() -> None:
     molecules = small().select(["dense"])
     times = dict.fromkeys(molecules.train["smiles"].values.tolist(), 0)
