@@ -25,7 +25,8 @@ class Quadratics:
         return values
 
     def gradients(self, θ: Tensor, centres: Tensor | None = None) -> Tensor:
-        return torch.einsum("mij,mj->mi", self.H, θ - (self.a if centres is None else centres))
+        slopes: Tensor = torch.einsum("mij,mj->mi", self.H, θ - (self.a if centres is None else centres))
+        return slopes
 
 
 @dataclass
@@ -56,7 +57,9 @@ class QuadraticTasks:
     def sketch(self, r: int) -> Tensor:
         self.looks.append("sketch")
         P = self.G.shape[1]
-        return self.G @ torch.randn(P, r, generator=torch.Generator().manual_seed(7), dtype=self.G.dtype) / r**0.5
+        R = torch.randn(P, r, generator=torch.Generator().manual_seed(7), dtype=self.G.dtype)
+        found: Tensor = self.G @ R / r**0.5
+        return found
 
     def slope(self, weights: Tensor) -> float:
         return float((weights @ self.G).square().sum())
@@ -67,7 +70,8 @@ class QuadraticTasks:
 
     def guidance(self, weights: Tensor, rate: float) -> Tensor:
         self.looks.append("guidance")
-        return self.G @ self.tasks.gradients(self.θ - rate * weights @ self.G, self.tasks.held_out).sum(0)
+        found: Tensor = self.G @ self.tasks.gradients(self.θ - rate * weights @ self.G, self.tasks.held_out).sum(0)
+        return found
 
 
 def random_quadratics(m: int, P: int, generator: torch.Generator) -> Quadratics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -43,7 +44,7 @@ def perceptron(sizes: tuple[int, ...], generator: torch.Generator, dtype: torch.
     """Linear layers, each followed by SiLU."""
     parts: list[nn.Module] = []
     for i, o in pairwise(sizes):
-        linear = nn.Linear(i, o, dtype=dtype)
+        linear = nn.utils.skip_init(nn.Linear, i, o, dtype=dtype)  # leaves the global generator alone
         with torch.no_grad():
             linear.weight.normal_(0.0, (1.0 / i) ** 0.5, generator=generator)
             linear.bias.normal_(0.0, 0.1, generator=generator)
@@ -73,6 +74,6 @@ def task_gradients(engine: Engine, batch: Batch) -> Tensor:
     return torch.stack([flat(row) for row in rows])
 
 
-def flat(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
-    """(P,)"""
-    return torch.cat([t.flatten() for t in tensors])
+def flat(tensors: Sequence[Tensor]) -> Tensor:
+    """(P,), without a graph."""
+    return torch.cat([t.detach().flatten() for t in tensors])

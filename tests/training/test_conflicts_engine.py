@@ -119,7 +119,7 @@ def moved(engine: Engine, step: Tensor) -> None:
     """Add a flat step to the shared parameters."""
     with torch.no_grad():
         for (_, p), part in zip(engine.shared, step.split([p.numel() for _, p in engine.shared]), strict=True):
-            p += part.view_as(p)
+            p.add_(part.view_as(p))
 
 
 @pytest.mark.parametrize("name", ["sequential", "opaque", "with norm"])

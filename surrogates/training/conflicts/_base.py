@@ -8,8 +8,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from surrogates.errors import DataError
-
 from ..weighting._base import State, at_least, fraction, one_of, positive
 
 __all__ = ["Conflicts", "Prepared", "SeenTasks", "State", "at_least", "fraction", "one_of", "positive"]
@@ -146,28 +144,3 @@ def select(M: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
 def spread(values: Tensor, index: Tensor, m: int) -> Tensor:
     """(m,) with `values` (p,) at `index` and 0 elsewhere."""
     return torch.zeros(m, dtype=values.dtype).index_copy_(0, index, values)
-
-
-def keep_absent(new: State, old: State, present: Tensor) -> State:
-    """The next state, in which everything that belongs to an absent task is what it was.
-
-    A tensor whose every axis has length m belongs to tasks (m,) or to pairs (m, m); of pairs, both must be present.
-    """
-    m, kept = len(present), {}
-    for name, value in new.items():
-        if name not in old or value.shape != old[name].shape:
-            kept[name] = value
-        elif value.ndim == 1 and len(value) == m:
-            kept[name] = torch.where(present, value, old[name])
-        elif value.ndim == 2 and value.shape == (m, m):
-            kept[name] = torch.where(present[:, None] & present[None, :], value, old[name])
-        else:
-            kept[name] = value
-    return kept
-
-
-def check_state(state: State, name: str, m: int, what: str) -> None:
-    """Say so where a state belongs to another number of tasks."""
-    if name not in state or len(state[name]) != m:
-        found = f"{len(state[name])} tasks" if name in state else "another method"
-        raise DataError(f"the state given to {what} belongs to {found}, but there are {m} tasks; call init({m})")
