@@ -25,6 +25,7 @@ from surrogates.molecules import FittedMolecularNet
 
 matplotlib.use("Agg")  # no window: figures go to files
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 OUTPUT = Path(__file__).parent / "output"
 TEST = 800
@@ -107,7 +108,7 @@ def draw_pairs(pairs: dict[str, xr.DataArray]) -> Path:
     return save(figure, "molecular_affinity.png")
 
 
-def save(figure: plt.Figure, name: str) -> Path:
+def save(figure: Figure, name: str) -> Path:
     figure.tight_layout()
     figure.savefig(OUTPUT / name, dpi=150)
     plt.close(figure)

@@ -148,7 +148,7 @@ def with_task(
     wider = _widened(parts, learnt, tasks, labels, keys, embedding)
     k = len(parts.labels.properties)
     entry = PropertyReport(
-        labels.units[0], len(rows), 0, False, float(wider.errors[k]), None, None, None, float(wider.coverage[k])
+        labels.units[0], len(rows), 0, 0.0, float(wider.errors[k]), None, None, float(wider.coverage[k])
     )
     report = replace(
         fitted.report,
@@ -205,7 +205,7 @@ def _widened(
             change=np.append(comparison.change, np.nan),
             deviation=np.append(comparison.deviation, np.nan),
             expected=np.append(comparison.expected, np.nan),
-            shares=np.append(comparison.shares, False),
+            weights=np.append(comparison.weights, 0.0),
         )
     return replace(
         parts,
@@ -216,7 +216,7 @@ def _widened(
         else np.concatenate([parts.embedding, embedding]),
         labels=wide,
         singles={**parts.singles, m: learnt},
-        shares=np.append(parts.shares, False),
+        weights=np.append(parts.weights, 0.0),
         comparison=comparison,
         held_out=held_out,
         calibration=Calibration.fit(scale.scaled(wide.values), wide.signs, held_out),

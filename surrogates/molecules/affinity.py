@@ -27,7 +27,7 @@ def affinity(parts: Parts) -> xr.Dataset:
     * ``both``: number of molecules that have both labels; ``overlap``: their share of those that have either (Jaccard)
     * ``label_correlation``: of the labels of these molecules, NaN for fewer than three
     * ``change``, ``deviation`` (property): relative change of the held-out error by sharing, negative where it helps, with
-      its standard error; ``shares`` (property): whether the shared model answers
+      its standard error; ``weight`` (property): of the shared model in predictions
     * ``process_correlation``: of the properties as functions of the molecule, as the Gaussian processes learnt it
     * ``gradient_cosine``: of the networks' gradients by the shared parameters, on held-out molecules
     * ``policy``: w_ij of AIM, how much of its conflict with j is taken off property i, mean over the members
@@ -63,7 +63,7 @@ def affinity(parts: Parts) -> xr.Dataset:
             {"long_name": "relative change of the error by sharing"},
         )
         answer["deviation"] = ("property", parts.comparison.deviation, {"long_name": "its standard error"})
-    answer["shares"] = ("property", np.asarray(parts.shares), {"long_name": "whether the shared model answers"})
+    answer["weight"] = ("property", parts.weights, {"long_name": "weight of the shared model in predictions"})
     answer.attrs["warnings"] = _warnings(names, pairs["overlap"][0])
     return answer
 

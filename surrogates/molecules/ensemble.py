@@ -51,6 +51,10 @@ class Ensemble:
         AdamW(rate=self.rate, weight_decay=self.decay)
         Batches(size=self.batch, epochs=self.epochs)
 
+    @property
+    def is_quick(self) -> bool:
+        return False
+
     def fit(self, training: Training, *, seed: int) -> FittedEnsemble:
         """All members; `fingerprint=None` is decided by the first fold."""
         return self._fit(training, seed, self.members)
@@ -58,10 +62,6 @@ class Ensemble:
     def trial(self, training: Training, *, seed: int) -> FittedEnsemble:
         """The first member alone, whose fold is held out: enough to compare by."""
         return self._fit(training, seed, 1)
-
-    def like(self, shared: FittedEnsemble) -> Ensemble:
-        """With what was decided for the shared model."""
-        return shared.ensemble
 
     def _fit(self, training: Training, seed: int, count: int) -> FittedEnsemble:
         folds = _folds(training.groups, self.members, seed)

@@ -30,6 +30,10 @@ class GaussianProcesses:
 
     rank: int = 2
 
+    @property
+    def is_quick(self) -> bool:
+        return True
+
     def fit(self, training: Training, *, seed: int) -> FittedProcesses:
         """The processes of all properties; warnings become those of the answer."""
         m = len(training.names)

@@ -74,6 +74,10 @@ class Learnt(Protocol):
 class Learner(Protocol):
     """A way to learn properties; frozen, without data."""
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether fits cost so little that shared and single models may answer together; else one of them is chosen."""
+
     def fit(self, training: Training, *, seed: int) -> Learnt:
         """Learn all properties of `training`, with one model that shares."""
 

@@ -228,13 +228,13 @@ class MolecularNet:
         shared, comparison = None, None
         if m > 1 and self.sharing != "single":
             shared = learner.fit(training, seed=seed)
-        shares = np.full(m, shared is not None)
+        weights = np.full(m, float(shared is not None))
         if shared is not None and self.sharing == "auto":
             trials = {k: learner.trial(training.only(k), seed=seed) for k in range(m)}
             comparison = _compare(training, shared, trials)
-            shares = comparison.shares
-        singles = {k: learner.fit(training.only(k), seed=seed) for k in range(m) if not shares[k]}
-        return Parts.of(training, scaling, tasks, keys, embedding, labels, shared, singles, shares, comparison)
+            weights = comparison.weights if learner.is_quick else comparison.shares.astype(np.float64)
+        singles = {k: learner.fit(training.only(k), seed=seed) for k in range(m) if weights[k] < 1}
+        return Parts.of(training, scaling, tasks, keys, embedding, labels, shared, singles, weights, comparison)
 
     def _report(
         self, parts: Parts, labels: Labels, molecules: int, seconds: float, notes: tuple[str, ...]
@@ -247,9 +247,8 @@ class MolecularNet:
                 units=labels.units[k],
                 labels=int(np.isfinite(labels.values[:, k]).sum()),
                 bounds=int((labels.signs[:, k] != 0).sum()),
-                shares=bool(parts.shares[k]),
+                weight=float(parts.weights[k]),
                 error=float(parts.errors[k]),
-                single_error=None if c is None else float(parts.errors[k] / (1 + c.change[k] * parts.shares[k])),
                 change=None if c is None else float(c.change[k]),
                 deviation=None if c is None else float(c.deviation[k]),
                 coverage=float(parts.coverage[k]),
@@ -258,13 +257,13 @@ class MolecularNet:
 
 
 def _compare(training: Training, shared: Learnt, singles: Mapping[int, Learnt]) -> Comparison:
-    """Held-out absolute errors of the shared model against the properties' own."""
+    """Held-out residuals of the shared model against those of the properties' own."""
     exact = np.where(training.signs == 0, training.z, np.nan)
     alone = np.full_like(exact, np.nan)
     for k, learnt in singles.items():
         alone[np.isfinite(training.z[:, k]), k] = learnt.held_out.mean[:, 0]
     together = np.where(np.isfinite(alone), shared.held_out.mean, np.nan)
-    return compare(np.abs(together - exact), np.abs(alone - exact))
+    return compare(exact - together, exact - alone)
 
 
 def _check_labels(labels: Labels) -> None:

@@ -61,7 +61,7 @@ def pack(fitted: FittedMolecularNet) -> tuple[dict[str, Any], Arrays]:
     arrays: Arrays = {
         "values": parts.labels.values,
         "signs": parts.labels.signs,
-        "shares": parts.shares,
+        "weights": parts.weights,
         "tasks.mean": parts.tasks.mean,
         "tasks.std": parts.tasks.std,
         "factors": parts.calibration.variance.factors,
@@ -104,7 +104,7 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Fit
         labels=labels,
         shared=learners.pop("shared", None),
         singles={int(title): learnt for title, learnt in learners.items()},
-        shares=arrays["shares"],
+        weights=arrays["weights"],
         comparison=comparison,
         held_out=Answer(*(arrays[f"held_out.{name}"] for name in Answer._fields)),
         calibration=Calibration(
