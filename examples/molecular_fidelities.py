@@ -1,10 +1,10 @@
 """Electronic properties of molecules from few expensive calculations and many cheap ones.
 
 The claim: where B3LYP is known for 25 to 200 molecules, tight-binding values of all molecules and Hartree-Fock values of
-some make predictions for other molecules far better, by one Gaussian process over the levels (`HierarchicalGP`) or by a network
-with a head for each level (`MolecularNet`). Levels differ by scale and offset, so each is a task of its own. The process and
-the line know xTB of the molecules that are asked for, which takes milliseconds to compute; the network knows only their
-structures.
+some make predictions for other molecules far better, by one Gaussian process over the levels (`HierarchicalGP`) or by a
+network with a head for each level (`MolecularNet`). Levels differ by scale and offset, so each is a task of its own. The
+process and the line know xTB of the molecules that are asked for, which takes milliseconds to compute; the network knows
+only their structures.
 
     python examples/molecular_fidelities.py            # about five minutes
     python examples/molecular_fidelities.py --quick    # one property, two sizes: under a minute
