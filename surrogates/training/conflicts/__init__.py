@@ -4,6 +4,7 @@ from ._base import Conflicts, SeenTasks, State
 from .adapter import Aggregated, LossWeights
 from .aim import AIM
 from .colouring import Colouring, welsh_powell
+from .diagnostics import cosines, label_overlap, overlap_warnings
 from .engine import Batch, Engine, Look, SquaredError, TaskLoss
 from .fair import FairGrad, NashMTL
 from .famo import AheadFAMO
@@ -38,6 +39,9 @@ __all__ = [
     "State",
     "TaskLoss",
     "conflicts_by_name",
+    "cosines",
+    "label_overlap",
+    "overlap_warnings",
     "own_rows",
     "welsh_powell",
 ]
