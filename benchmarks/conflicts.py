@@ -1,11 +1,12 @@
 """What a step costs with each method for conflicting tasks, as a multiple of the plain sum's step.
 
-Trunk 400-256-256-128, 11 linear heads, batches of 256 rows, float32, one thread, AdamW included. The plain sum is what one
-would write by hand: one forward pass, one backward pass of the summed losses, one fused step; nothing of this library in
-it. Time is the median over rounds in which all methods take their turns, so that a busy machine is unfair to none. Memory
-is the peak of what torch allocates during a step on top of parameters and moments, which are added.
+Trunk 400-256-256-128, and 2048-256-256-128 as for fingerprints, 11 linear heads, batches of 256 rows, float32, one thread,
+AdamW included. The plain sum is what one would write by hand: one forward pass, one backward pass of the summed losses, one
+fused step; nothing of this library in it. Time is the median over rounds in which all methods take their turns, so that a
+busy machine is unfair to none. Memory is the peak of what torch allocates during a step on top of parameters and moments,
+which are added.
 
-    python benchmarks/conflicts.py            dense labels, and one label in ten
+    python benchmarks/conflicts.py            all labels there, and one in ten
     python benchmarks/conflicts.py --quick    a few steps only
 """
 
@@ -36,7 +37,7 @@ from surrogates.training.conflicts import (
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from task_models import StackedHeads, perceptron, sparse_batch
 
-SIZES, TASKS, ROWS = (400, 256, 256, 128), 11, 256
+HIDDEN, TASKS, ROWS = (256, 256, 128), 11, 256
 NAMES = tuple(f"task {i}" for i in range(TASKS))
 
 
@@ -45,16 +46,16 @@ class Cost(NamedTuple):
     megabytes: float  # peak
 
 
-def model() -> Engine:
+def model(inputs: int) -> Engine:
     """The same network each time."""
     generator = torch.Generator().manual_seed(0)
-    trunk = perceptron(SIZES, generator, torch.float32)
-    return Engine(trunk, StackedHeads(TASKS, (SIZES[-1], 1), generator, torch.float32), SquaredError(), NAMES)
+    trunk = perceptron((inputs, *HIDDEN), generator, torch.float32)
+    return Engine(trunk, StackedHeads(TASKS, (HIDDEN[-1], 1), generator, torch.float32), SquaredError(), NAMES)
 
 
 def plain_steps(batches: list[Batch]) -> Iterator[None]:
     """The plain sum by hand."""
-    engine = model()
+    engine = model(batches[0].X.shape[1])
     adam = torch.optim.AdamW(engine.parameters, lr=1e-3, fused=True)
     while True:
         for batch in batches:
@@ -69,7 +70,7 @@ def plain_steps(batches: list[Batch]) -> Iterator[None]:
 
 def method_steps(method: Conflicts, batches: list[Batch]) -> Iterator[None]:
     """The same through the engine."""
-    engine, step, generator = model(), 0, torch.Generator().manual_seed(0)
+    engine, step, generator = model(batches[0].X.shape[1]), 0, torch.Generator().manual_seed(0)
     adam, state = torch.optim.AdamW(engine.parameters, lr=1e-3, fused=True), method.init(TASKS)
     while True:
         for batch in batches:
@@ -94,7 +95,7 @@ def methods() -> dict[str, Callable[[list[Batch]], Iterator[None]]]:
     return found | {"aim, every=1": steps(AIM(every=1)), "pcgrad, every=10": steps(PCGrad(every=10))}
 
 
-def peak(run: Iterator[None], cycle: int) -> float:
+def peak(run: Iterator[None], cycle: int, inputs: int) -> float:
     """Megabytes that torch holds at most in a step, parameters and moments included; gradients are let go after it."""
     next(run)
     with torch.profiler.profile(profile_memory=True) as profile:
@@ -109,14 +110,14 @@ def peak(run: Iterator[None], cycle: int) -> float:
     for _, change in sorted(changes):
         held += change
         most = max(most, held)
-    numbers = sum(p.numel() for p in model().parameters)
+    numbers = sum(p.numel() for p in model(inputs).parameters)
     return (most + 3 * 4 * numbers) / 1e6
 
 
-def costs(share: float, *, rounds: int, cycle: int) -> dict[str, Cost]:
+def costs(inputs: int, share: float, *, rounds: int, cycle: int) -> dict[str, Cost]:
     """Cost of each method where so many of the labels are there."""
     generator = torch.Generator().manual_seed(1)
-    batches = [sparse_batch(ROWS, SIZES[0], TASKS, share, generator, torch.float32) for _ in range(8)]
+    batches = [sparse_batch(ROWS, inputs, TASKS, share, generator, torch.float32) for _ in range(8)]
     runs = {name: make(batches) for name, make in methods().items()}
     for run in runs.values():
         for _ in range(3):
@@ -129,7 +130,8 @@ def costs(share: float, *, rounds: int, cycle: int) -> dict[str, Cost]:
                 next(run)
             times[name].append((time.process_time() - began) / cycle)
     return {
-        name: Cost(1e3 * statistics.median(times[name]), peak(make(batches), cycle)) for name, make in methods().items()
+        name: Cost(1e3 * statistics.median(times[name]), peak(make(batches), cycle, inputs))
+        for name, make in methods().items()
     }
 
 
@@ -149,9 +151,9 @@ def main() -> None:
     quick = arguments.parse_args().quick
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, Python {platform.python_version()}, one thread, {platform.machine()}")
-    for share in (1.0, 0.1):
-        print(f"\n{share:.0%} of the labels")
-        print(table(costs(share, rounds=1 if quick else 15, cycle=20)))
+    for inputs, share in ((400, 1.0), (400, 0.1), (2048, 1.0), (2048, 0.1)):
+        print(f"\n{inputs} inputs, {share:.0%} of the labels")
+        print(table(costs(inputs, share, rounds=1 if quick else 15, cycle=20)))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def perceptron(sizes: tuple[int, ...], generator: torch.Generator, dtype: torch.
     """Linear layers, each followed by SiLU."""
     parts: list[nn.Module] = []
     for i, o in pairwise(sizes):
-        linear = nn.utils.skip_init(nn.Linear, i, o, dtype=dtype)  # leaves the global generator alone
+        linear = nn.Linear(i, o, dtype=dtype, device="meta").to_empty(device="cpu")  # torch's draws are global
         with torch.no_grad():
             linear.weight.normal_(0.0, (1.0 / i) ** 0.5, generator=generator)
             linear.bias.normal_(0.0, 0.1, generator=generator)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from surrogates.errors import DataError
 from surrogates.networks import MLP
 from surrogates.training.conflicts import Batch, Engine, SquaredError
-from surrogates.training.conflicts.chain import Rows, augmented, chain_gram, layers_of, run
+from surrogates.training.conflicts.chain import Rows, chain_gram, layers_of, run
 
 M = 5
 NAMES = tuple("abcde")
@@ -83,7 +83,7 @@ def test_every_road_to_a_layers_part_is_the_same(B: int, share: float) -> None:
         total = torch.zeros(int(present.sum()), int(present.sum()), dtype=torch.float64)
 
         def add(C: Tensor, a: Tensor, linear: nn.Linear, start: int) -> None:
-            total.add_(road(C, augmented(a, linear), rows))  # noqa: B023
+            total.add_(road(C, a, linear, rows))  # noqa: B023
 
         with torch.no_grad():
             chain.visit(record, δ, rows, add)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from quadratic_tasks import Quadratics, QuadraticTasks, gradients_seen, random_quadratics
 from torch import Tensor
 
-from surrogates.errors import DataError
+from surrogates.errors import DataError, MissingExtraError
 from surrogates.training import DynamicWeightAverage, GradNorm
 from surrogates.training.conflicts import (
     AIM,
@@ -22,6 +24,9 @@ from surrogates.training.conflicts import (
     LossWeights,
     PCGrad,
     conflicts_by_name,
+    cosines,
+    label_overlap,
+    overlap_warnings,
 )
 
 METHODS: dict[str, Conflicts] = {name: conflicts_by_name(name) for name in CONFLICTS} | {
@@ -181,3 +186,26 @@ def test_what_an_adapter_cannot_use_is_refused_in_words() -> None:
         Aggregated("GradVac").init(3)
     with pytest.raises(DataError, match="MGDA doesn't take these options"):
         Aggregated("MGDA", {"speed": 1}).init(3)
+
+
+def test_without_torchjd_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchjd.aggregation", None)
+    monkeypatch.setitem(sys.modules, "torchjd", None)
+    with pytest.raises(MissingExtraError, match=r"torchjd is not installed.*\[molecules\]"):
+        Aggregated("MGDA").init(2)
+    assert PCGrad().init(2)["gram"].shape == (2, 2)  # the library's own methods do without
+
+
+def test_overlap_of_labels_is_counted_and_told() -> None:
+    mask = torch.zeros(20, 3, dtype=torch.bool)
+    mask[:10, 0] = mask[8:, 1] = mask[6:16, 2] = True  # 10, 12 and 10 labels
+    overlap = label_overlap(mask)
+    assert overlap[0].tolist() == [1.0, 0.2, 0.4]
+    assert torch.equal(overlap, overlap.T)
+    assert overlap_warnings(mask, ("a", "b", "c")) == (
+        "gradient angles of 'a' and 'b' mean nothing: 20 % of the smaller task's rows have both labels",
+    )
+    mask[:, 2] = False
+    assert float(label_overlap(mask)[0, 2]) == 0.0
+    M = torch.tensor([[4.0, -3.0], [-3.0, 9.0]]).double()
+    torch.testing.assert_close(cosines(M)[0, 1], torch.tensor(-0.5).double())

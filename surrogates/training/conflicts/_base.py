@@ -80,9 +80,9 @@ class Prepared:
     An exact matrix costs about five plain steps (network 400-256-256-128, 11 tasks, all labels there), so the methods take
     it every few steps by default and weigh by the last one in between; ``every=1`` is the method as published. What that
     changes was measured on four quadratics of 30 variables and sizes 0.3 to 10, whose minima and Pareto front are known,
-    after 400 steps with and without noise in the gradients: from every=1 to 4 the mean log loss changed by -0.02 to +0.03
-    (PCGrad, CAGrad, Nash-MTL, FairGrad, MGDA, AIM), to 10 by -0.02 to +0.03, and the distance from the front, the length
-    of the shortest combination of the true gradients, by 10 % or less where noise dominates. GCond, whose resolution holds
+    after 400 steps with and without noise in the gradients: from every=1 to 4, or to 10, the mean log loss changed by -0.04
+    to +0.03 (PCGrad, CAGrad, Nash-MTL, FairGrad, MGDA, AIM), and the distance from the front, the length of the shortest
+    combination of the true gradients, by 11 % or less where noise dominates. GCond, whose resolution holds
     for one set of gradients only, diverged with a matrix that was 10 steps old, and is therefore not given that choice.
 
     gram : (m, m), pairs that were never seen together count as orthogonal

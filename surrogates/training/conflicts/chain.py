@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Numbers that a piece of the work may hold at once (1 MB in float64); pieces change memory, not results.
-_PIECE = 2**17
+#: Numbers that a piece of the work may hold at once (half a MB in float64); pieces change memory, not results.
+_PIECE = 2**16
 
 
 class Layer(NamedTuple):
@@ -70,6 +70,19 @@ def push(record: Record, tangents: list[tuple[Tensor, Tensor | None]]) -> Tensor
         ȧ = ṡ if D is None else D * ṡ
     assert ȧ is not None
     return ȧ
+
+
+def displaced(record: Record, tangents: list[tuple[Tensor, Tensor | None]], rate: float) -> Tensor:
+    """z (B, h) of the same inputs at θ - rate (Ẇ, ḃ), one layer's parameters at a time, of the first only the change."""
+    h = record.inputs[0]
+    for k, ((linear, activation), (Ẇ, ḃ)) in enumerate(zip(record.layers, tangents, strict=True)):
+        if k == 0:
+            s = record.sums[0].detach() - rate * F.linear(h, Ẇ, ḃ)
+        else:
+            b = None if ḃ is None else linear.bias.detach() - rate * ḃ
+            s = F.linear(h, torch.sub(linear.weight.detach(), Ẇ, alpha=rate), b)
+        h = s if activation is None else activation(s)
+    return h
 
 
 def layers_of(trunk: nn.Module, X: Tensor) -> tuple[Layer, ...] | None:
@@ -236,34 +249,40 @@ def chain_gram(record: Record, δ: Tensor, rows: Rows) -> Tensor:
     M = torch.zeros(p, p, dtype=torch.float64)
 
     def add(C: Tensor, a: Tensor, linear: nn.Linear, start: int) -> None:
-        A, N, out = augmented(a, linear), len(C), C.shape[1]
+        N, out, width = len(C), C.shape[1], a.shape[1]
         costs = {
-            "explicit": (N + p * p) * out * A.shape[1],
-            "kernel": (p * B + p * p) * B * out + B * B * A.shape[1],
-            "pairs": N * N * (out + 2) + B * B * A.shape[1],
+            _explicit: (N + p * p) * out * width,
+            _kernel: (p * B + p * p) * B * out + B * B * width,
+            _pairs: N * N * (out + 2) + B * B * width,
         }
-        road = min(costs, key=lambda name: costs[name])
-        M.add_({"explicit": _explicit, "kernel": _kernel, "pairs": _pairs}[road](C, A, rows))
+        M.add_(min(costs, key=lambda road: costs[road])(C, a, linear, rows))
 
     with torch.no_grad():
         visit(record, δ, rows, add)
     return (M + M.T) / 2
 
 
-def _explicit(C: Tensor, A: Tensor, rows: Rows) -> Tensor:
+def _explicit(C: Tensor, a: Tensor, linear: nn.Linear, rows: Rows) -> Tensor:
     """One piece of every task's gradient at a time."""
+    A = augmented(a, linear)
     p, out = rows.size[0], C.shape[1]
-    piece, M = max(1, _PIECE // (p * A.shape[1])), torch.zeros(p, p, dtype=torch.float64)
+    piece, M = max(8, _PIECE // (p * A.shape[1])), torch.zeros(p, p, dtype=torch.float64)
     for low in range(0, out, piece):
         flat = gradients(C, A, rows, low, min(low + piece, out)).flatten(1)
         M += (flat @ flat.T).double()
     return M
 
 
-def _kernel(C: Tensor, A: Tensor, rows: Rows) -> Tensor:
+def _products(a: Tensor, linear: nn.Linear) -> Tensor:
+    """K (B, B) = AA', without making A."""
+    K = a @ a.T if linear.weight.requires_grad else a.new_zeros(len(a), len(a))
+    return K.add_(1.0) if linear.bias is not None and linear.bias.requires_grad else K
+
+
+def _kernel(C: Tensor, a: Tensor, linear: nn.Linear, rows: Rows) -> Tensor:
     """tr(δ_i' K δ_j) with K = AA' (B, B), some outputs at a time."""
     (p, B), out = rows.size, C.shape[1]
-    K, M = A @ A.T, torch.zeros(p, p, dtype=torch.float64)
+    K, M = _products(a, linear), torch.zeros(p, p, dtype=torch.float64)
     piece = max(1, _PIECE // (2 * p * B))
     for low in range(0, out, piece):
         part = C[:, low : low + piece]
@@ -276,22 +295,28 @@ def _kernel(C: Tensor, A: Tensor, rows: Rows) -> Tensor:
     return M
 
 
-def _pairs(C: Tensor, A: Tensor, rows: Rows) -> Tensor:
+def _pairs(C: Tensor, a: Tensor, linear: nn.Linear, rows: Rows) -> Tensor:
     """Σ over labels of i and of j of (δ·δ)(a·a); for few labels."""
-    both = (C @ C.T) * (A @ A.T)[rows.row][:, rows.row]
+    both = (C @ C.T) * _products(a, linear)[rows.row][:, rows.row]
     into = torch.zeros(rows.size[0], len(C), dtype=C.dtype)
     into[rows.task, torch.arange(len(C))] = 1.0
     return (into @ both @ into.T).double()
 
 
 def chain_sketch(record: Record, δ: Tensor, rows: Rows, signs: Tensor, r: int) -> Tensor:
-    """S (p, r) in float64: entry b is the sum of ± the gradient's entries whose place is b modulo r."""
+    """S (p, r) in float64: entry b is the sum of ± the gradient's entries whose place is b modulo r.
+
+    A layer with more than r inputs is folded in the same way along its inputs first, which the gradient never sees: of
+    δ_i'A only δ_i'(AR) is formed, RR' = I on average.
+    """
     p = rows.size[0]
     S = torch.zeros(p, r, dtype=torch.float64)
 
     def add(C: Tensor, a: Tensor, linear: nn.Linear, start: int) -> None:
         A, out = augmented(a, linear), C.shape[1]
-        piece = max(1, _PIECE // (p * A.shape[1]))
+        if A.shape[1] > r:  # fewer columns first: δ_i'(A R), R the same random signs in the same fold
+            A = folded(A, signs, start, r)
+        piece = max(8, _PIECE // (p * A.shape[1]))
         for low in range(0, out, piece):
             flat = gradients(C, A, rows, low, min(low + piece, out)).flatten(1)
             S.add_(folded(flat, signs, start + low * A.shape[1], r))
@@ -304,5 +329,5 @@ def chain_sketch(record: Record, δ: Tensor, rows: Rows, signs: Tensor, r: int) 
 def folded(flat: Tensor, signs: Tensor, start: int, r: int) -> Tensor:
     """A part (p, n) of the gradients, from place `start` on, as its share of the sketch (p, r)."""
     n = flat.shape[1]
-    signed = F.pad(flat * signs[start : start + n], (0, -n % r))
-    return torch.roll(signed.reshape(len(flat), -1, r).sum(1), start % r, 1).double()
+    signed = F.pad(flat * signs[start : start + n].to(flat.dtype), (0, -n % r))
+    return torch.roll(signed.reshape(len(flat), -1, r).sum(1), start % r, 1)

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from surrogates.errors import DataError
 
 from ._base import one_of
-from .chain import Layer, Record, Rows, chain_gram, chain_sketch, folded, layers_of, push, run
+from .chain import Layer, Record, Rows, chain_gram, chain_sketch, displaced, folded, layers_of, push, run
 
 Level = Literal["parameters", "representation"]
 
@@ -251,8 +251,11 @@ class Look:
     def ahead(self, weights: Tensor, rate: float) -> Tensor:
         g = self.shared_gradient(weights)
         with self._same_noise(), torch.no_grad():
-            there = torch._foreach_sub([p for _, p in self.engine.shared], g, alpha=rate)
-            L = self.engine.elsewhere(list(there), self._batch)
+            if self._record is not None:
+                L = self.engine.outputs_of(displaced(self._record, self._pairs(g), rate), self._batch)
+            else:
+                there = torch._foreach_sub([p for _, p in self.engine.shared], g, alpha=rate)
+                L = self.engine.elsewhere(list(there), self._batch)
         return torch.where(self.present, L.double(), torch.nan)
 
     def guidance(self, weights: Tensor, rate: float) -> Tensor:
@@ -261,13 +264,14 @@ class Look:
                 "the method asks for a guidance batch, but there is none; give the loop guidance data, or set the "
                 "method's guide to 0"
             )
-        g, batch = self.shared_gradient(weights), self._guidance_batch()
+        there, self._shared = self.shared_gradient(weights), None  # becomes the place, and is made anew when needed
+        for (_, p), g in zip(self.engine.shared, there, strict=True):
+            g.mul_(-rate).add_(p.detach()).requires_grad_()
         with torch.enable_grad():
-            there = [
-                (p.detach() - rate * step).requires_grad_() for (_, p), step in zip(self.engine.shared, g, strict=True)
-            ]
-            h = torch.autograd.grad(self.engine.elsewhere(there, batch).sum(), there, allow_unused=True)
-        direction = [_or_zero(value, like) for value, like in zip(h, there, strict=True)]
+            L = self.engine.elsewhere(there, self._guidance_batch()).sum()
+            h = torch.autograd.grad(L, there, allow_unused=True)
+        direction = [_or_zero(value, p) for value, (_, p) in zip(h, self.engine.shared, strict=True)]
+        del there, L
         pushed = self._push(direction)
         return torch.where(self.present, (self._δ * pushed).flatten(1).sum(1).double(), 0.0)
 
@@ -280,11 +284,17 @@ class Look:
         """G'c, one tensor for each trainable parameter of the trunk; kept until other weights come."""
         if self._shared is None or not torch.equal(self._shared[0], weights):
             c = torch.where(self.present, weights, 0.0).to(self._δ.dtype)
-            self._shared = (weights.clone(), self._pull(torch.tensordot(c, self._δ, 1)))
+            δ = torch.tensordot(c, self._δ, 1)
+            if self._last:
+                self._record, self._δ = None, δ.new_zeros(0)
+            self._shared = (weights.clone(), self._pull(δ))
         return self._shared[1]
 
     def backward(self, weights: Tensor) -> None:
-        """Set `grad` of every trainable parameter: G'c in the trunk, each task's own in the heads. Asked for last."""
+        """Set `grad` of every trainable parameter: G'c in the trunk, each task's own in the heads.
+
+        The last thing to be asked: what the forward pass left is let go on the way.
+        """
         self._last = True
         for (_, p), g in zip(self.engine.shared, self.shared_gradient(weights), strict=True):
             p.grad = g
@@ -303,15 +313,9 @@ class Look:
 
     def _push(self, direction: list[Tensor]) -> Tensor:
         """Direction in the shared parameters -> ż (B, h)."""
-        given = {id(p): h for (_, p), h in zip(self.engine.shared, direction, strict=True)}
         if self._record is not None:
-            tangents: list[tuple[Tensor, Tensor | None]] = []
-            for linear, _ in self._record.layers:
-                b = linear.bias
-                tangent = None if b is None else given.get(id(b), torch.zeros_like(b))
-                tangents.append((given.get(id(linear.weight), torch.zeros_like(linear.weight)), tangent))
             with torch.no_grad():
-                return push(self._record, tangents)
+                return push(self._record, self._pairs(direction))
         with torch.enable_grad():  # the derivative of J'u along the direction, with respect to u, is J h
             u = torch.zeros_like(self._z, requires_grad=True)
             pulled = torch.autograd.grad(
@@ -319,6 +323,16 @@ class Look:
             )
             along = [(g * h).sum() for g, h in zip(pulled, direction, strict=True) if g is not None]
             return torch.autograd.grad(torch.stack(along).sum(), u)[0]
+
+    def _pairs(self, direction: list[Tensor]) -> list[tuple[Tensor, Tensor | None]]:
+        """The same by layers of the chain: (Ẇ_l, ḃ_l), zero where nothing is trained."""
+        assert self._record is not None
+        given = {id(p): h for (_, p), h in zip(self.engine.shared, direction, strict=True)}
+
+        def of(p: Tensor) -> Tensor:
+            return given[id(p)] if id(p) in given else torch.zeros_like(p)
+
+        return [(of(l.weight), None if l.bias is None else of(l.bias)) for l, _ in self._record.layers]
 
     def _flat(self, δ: Tensor) -> Tensor:
         return torch.cat([g.flatten() for g in self._pull(δ)])

@@ -97,14 +97,15 @@ def fair_weights(M: Tensor, α: float, *, ridge: float = _RIDGE, max_steps: int 
     value = _value(A, c, q)
     for _ in range(max_steps):
         slope, curvature = A @ c - c**-q, q * c ** (-q - 1)
-        if np.abs(c * slope).max() <= 1e-10 * (c ** (1 - q)).max():
+        if np.abs(slope * c**q).max() <= 1e-9:
             break
         step = -np.linalg.solve(A + np.diag(curvature), slope)
         shrinks = step < 0
+        noise = 1e-14 * abs(value)  # below it, the value can't tell a good step
         t = min(1.0, float((-0.9 * c[shrinks] / step[shrinks]).min())) if shrinks.any() else 1.0
-        while (new := _value(A, c + t * step, q)) > value + 1e-4 * t * (slope @ step) and t > 1e-9:
+        while (new := _value(A, c + t * step, q)) > value + 1e-4 * t * (slope @ step) + noise and t > 1e-9:
             t /= 2
-        if t <= 1e-9:  # no digit of the value is left to gain
+        if t <= 1e-9:
             break
         c, value = c + t * step, new
     # (M/s) c' = c'^-q  <=>  M c = c^-q with c = c' s^(-1/(1+q))

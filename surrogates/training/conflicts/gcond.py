@@ -33,7 +33,8 @@ class GCond:
 
         stability · max(0, cos(g_k, g_k of the step before)) + (1 - stability) · (|g_k| / n̄_k) / Σ over the pair of it
 
-    with n̄_k a running mean of |g_k|; but if one task has won the last `dominance` conflicts, the other wins.
+    with n̄_k a running mean of |g_k|, and at equal scores (as at the first step) the longer gradient; but if one task has
+    won the last `dominance` conflicts, the other wins.
 
     Limarenko & Studenikina, arXiv:2509.07252 ("smooth mode"). We had the authors' description and a reading of their code
     second-hand; nothing was copied. The Gram form is ours. Where we differ: scores use this step's and the last step's raw
@@ -141,7 +142,7 @@ class GCond:
                 break
             i, j = divmod(int(γ.argmin()), p)
             i, j = min(i, j), max(i, j)
-            w, l = self._judge(i, j, stable, size, tasks, won)
+            w, l = self._judge((i, j), stable, size, np.sqrt(M.diagonal().clip(0.0)), tasks, won)
             if γ[i, j] < self.main:
                 won = [*won[1:], tasks[w]]
             s_w, s_l = self.strengths(float(γ[i, j]))
@@ -150,13 +151,18 @@ class GCond:
             C[l] = old_l - s_l * (Q[w, l] / Q[w, w]) * old_w
         return C, won
 
-    def _judge(self, i: int, j: int, stable: Array, size: Array, tasks: list[int], won: list[int]) -> tuple[int, int]:
+    def _judge(
+        self, pair: tuple[int, int], stable: Array, size: Array, lengths: Array, tasks: list[int], won: list[int]
+    ) -> tuple[int, int]:
         """Winner and loser."""
+        i, j = pair
         for k, other in ((i, j), (j, i)):
             if all(w == tasks[k] for w in won):
                 return other, k
         both = max(size[i] + size[j], 1e-300)
-        score_i, score_j = (self.stability * stable[k] + (1 - self.stability) * size[k] / both for k in (i, j))
+        score_i, score_j = (
+            (self.stability * stable[k] + (1 - self.stability) * size[k] / both, lengths[k]) for k in (i, j)
+        )
         return (i, j) if score_i >= score_j else (j, i)
 
     def strengths(self, γ: float) -> tuple[float, float]:
