@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from surrogates.training.conflicts import AIM
+from surrogates.training.conflicts import AIM, label_overlap, overlap_warnings
 
 from .ensemble import FittedEnsemble
 from .gaussian import FittedProcesses
 from .parts import Parts
 
 Floats = NDArray[np.float64]
-#: overlaps below which cosines of gradients say nothing, and above which they can be relied on
-MEANINGLESS, RELIABLE = 0.3, 0.4
 
 
 def affinity(parts: Parts) -> xr.Dataset:
@@ -24,23 +23,22 @@ def affinity(parts: Parts) -> xr.Dataset:
     -------
     xr.Dataset with
 
-    * ``both``: number of molecules that have both labels; ``overlap``: their share of those that have either (Jaccard)
+    * ``both``: number of molecules that have both labels; ``overlap``: their share of those of the rarer property
     * ``label_correlation``: of the labels of these molecules, NaN for fewer than three
     * ``change``, ``deviation`` (property): relative change of the held-out error by sharing, negative where it helps, with
       its standard error; ``weight`` (property): of the shared model in predictions
     * ``process_correlation``: of the properties as functions of the molecule, as the Gaussian processes learnt it
     * ``gradient_cosine``: of the networks' gradients by the shared parameters, on held-out molecules
     * ``policy``: w_ij of AIM, how much of its conflict with j is taken off property i, mean over the members
-    * attrs ``warnings``: where gradients say nothing. Below 30 % overlap their cosines are noise, above 40 % reliable
-      (arXiv:2604.07848).
+    * attrs ``warnings``: of each pair whose overlap is too small for its gradients to say much, see `overlap_warnings`
     """
     names = list(parts.labels.properties)
     known, m = np.isfinite(parts.labels.values), len(names)
     both = known.T.astype(np.int64) @ known.astype(np.int64)
-    either = known.sum(0)[:, None] + known.sum(0)[None, :] - both
+    mask = torch.from_numpy(known)
     pairs = {
         "both": (both.astype(np.float64), "molecules with both labels"),
-        "overlap": (both / np.maximum(either, 1), "their share of molecules with either label"),
+        "overlap": (label_overlap(mask).numpy(), "their share of the molecules of the property with fewer"),
         "label_correlation": (_label_correlation(parts.labels.values), "correlation of labels"),
     }
     if isinstance(parts.shared, FittedProcesses):
@@ -64,7 +62,7 @@ def affinity(parts: Parts) -> xr.Dataset:
         )
         answer["deviation"] = ("property", parts.comparison.deviation, {"long_name": "its standard error"})
     answer["weight"] = ("property", parts.weights, {"long_name": "weight of the shared model in predictions"})
-    answer.attrs["warnings"] = _warnings(names, pairs["overlap"][0])
+    answer.attrs["warnings"] = list(overlap_warnings(mask, tuple(names)))
     return answer
 
 
@@ -86,18 +84,3 @@ def _label_correlation(values: Floats) -> Floats:
             if rows.sum() > 2 and np.ptp(a) > 0 and np.ptp(b) > 0:
                 found[i, j] = np.corrcoef(a, b)[0, 1]
     return found
-
-
-def _warnings(names: list[str], overlap: Floats) -> list[str]:
-    """Pairs whose gradients can't be compared, in words; the least overlap first."""
-    upper = np.triu_indices(len(names), 1)
-    low = [(overlap[i, j], names[i], names[j]) for i, j in zip(*upper, strict=True) if overlap[i, j] < RELIABLE]
-    if not low:
-        return []
-    least, a, b = min(low)
-    noise = sum(value < MEANINGLESS for value, _, _ in low)
-    return [
-        f"{noise} of {len(upper[0])} pairs of properties have fewer than {MEANINGLESS:.0%} of their molecules in common, "
-        f"where cosines of gradients are noise, and {len(low) - noise} fewer than {RELIABLE:.0%}; the least: {a!r} and "
-        f"{b!r}, {least:.0%}"
-    ]

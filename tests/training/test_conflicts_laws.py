@@ -24,7 +24,7 @@ from surrogates.training.conflicts import (
     LossWeights,
     PCGrad,
     conflicts_by_name,
-    cosines,
+    gradient_cosines,
     label_overlap,
     overlap_warnings,
 )
@@ -208,4 +208,4 @@ def test_overlap_of_labels_is_counted_and_told() -> None:
     mask[:, 2] = False
     assert float(label_overlap(mask)[0, 2]) == 0.0
     M = torch.tensor([[4.0, -3.0], [-3.0, 9.0]]).double()
-    torch.testing.assert_close(cosines(M)[0, 1], torch.tensor(-0.5).double())
+    torch.testing.assert_close(gradient_cosines(M)[0, 1], torch.tensor(-0.5).double())

@@ -4,7 +4,7 @@ from ._base import Conflicts, SeenTasks, State, gradient_cosines
 from .adapter import Aggregated, LossWeights
 from .aim import AIM
 from .colouring import Colouring, welsh_powell
-from .diagnostics import cosines, label_overlap, overlap_warnings
+from .diagnostics import label_overlap, overlap_warnings
 from .engine import Batch, Engine, Look, SquaredError, TaskLoss
 from .fair import FairGrad, NashMTL
 from .famo import AheadFAMO
@@ -42,7 +42,6 @@ __all__ = [
     "Subspace",
     "TaskLoss",
     "conflicts_by_name",
-    "cosines",
     "gradient_cosines",
     "label_overlap",
     "overlap_warnings",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._base import cosines, quotient
+from ._base import gradient_cosines, quotient
 
-__all__ = ["cosines", "label_overlap", "overlap_warnings"]
+__all__ = ["gradient_cosines", "label_overlap", "overlap_warnings"]
 
-#: Below the first, cosines of task gradients say nothing; from the second on they are reliable (arXiv:2604.07848).
+#: Below the first, gradient_cosines of task gradients say nothing; from the second on they are reliable (arXiv:2604.07848).
 _MEANINGLESS, _RELIABLE = 0.3, 0.4
 
 
