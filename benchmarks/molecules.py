@@ -52,10 +52,11 @@ DATA: dict[str, tuple[Callable[[], molecules.Molecules], tuple[str, ...]]] = {
 FAST = ("ours", "ours, single", "ours, shared", "random forest")
 #: name -> labels, methods; in this order
 PHASES: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
-    "few": ((50, 100, 200, 500), FAST),
+    "few": ((50, 100, 200), FAST),
     "chemprop": ((50, 100, 200, 500), ("chemprop",)),
-    "many": ((2000,), FAST),
-    "network": ((100, 500), ("network, single", "network, shared")),
+    "more": ((500,), (*FAST, "processes, single")),
+    "network": ((100,), ("network, single", "network, shared")),
+    "many": ((2000,), (*FAST, "processes, single")),
 }
 
 

@@ -199,6 +199,7 @@ METHODS: dict[str, Method] = {
     "ours": ours(),
     "ours, single": ours(sharing="single"),
     "ours, shared": ours(sharing="shared"),
+    "processes, single": ours(model="gp", sharing="single"),
     "network, single": ours(model="net", sharing="single"),
     "network, shared": ours(model="net", sharing="shared"),
     "random forest": random_forest,
