@@ -2,7 +2,7 @@
 
 A reading y is compared with N(μ, σ²).  NaN in `truth` means "not observed" and is left out; anything else that isn't a
 usable number is an error.  Arrays must have equal shapes; DataArrays are matched by the names of their dims and by
-their labels.
+their labels.  `relative_change` and `mean_rank` compare methods by their errors over tasks.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
+from scipy.stats import rankdata
 
 from surrogates.errors import DataError, UnitsError
 
@@ -88,6 +89,76 @@ def pit(truth: Values, mean: Values, std: Values) -> Floats:
     """
     y, μ, σ = _gaussian(truth, mean, std)
     return np.asarray(ndtr((y - μ) / σ), dtype=np.float64)
+
+
+def relative_change(errors: ArrayLike, reference: ArrayLike) -> Floats:
+    """Mean over tasks of a method's error relative to a reference's, δ_m = mean_i (e_i / r_i - 1), as a share.
+
+    The literature of multi-task learning calls it Δ_m and compares with models of one task each (Maninis, Radosavovic &
+    Kokkinos 2019, eq. 4, here for errors: smaller is better).
+
+    Parameters
+    ----------
+    errors, reference : (..., m), of which the last axis is tasks; shapes that broadcast
+
+    Returns
+    -------
+    (...): negative where the method is better
+
+    Raises
+    ------
+    DataError
+        If an error is NaN, infinite or negative, or a reference is zero.
+
+    Examples
+    --------
+    >>> float(relative_change([1.0, 3.0], [2.0, 2.0]))
+    0.0
+    """
+    e, r = _errors(errors, "errors"), _errors(reference, "reference")
+    if (r == 0).any():
+        raise DataError("reference has an error of 0; nothing can be compared with it: leave this task out")
+    try:
+        ratio = e / r
+    except ValueError:
+        raise DataError(f"errors have shape {e.shape}, reference {r.shape}; they must broadcast") from None
+    return np.asarray((ratio - 1).mean(-1))
+
+
+def mean_rank(errors: ArrayLike) -> Floats:
+    """Mean over tasks of each method's rank by its error: 1 is the best; ties share their mean rank.
+
+    Parameters
+    ----------
+    errors : (methods, m)
+
+    Returns
+    -------
+    (methods,)
+
+    Raises
+    ------
+    DataError
+        If an error is NaN, infinite or negative, or the shape is another.
+
+    Examples
+    --------
+    >>> mean_rank([[1.0, 5.0], [2.0, 4.0], [2.0, 6.0]])
+    array([1.5 , 1.75, 2.75])
+    """
+    e = _errors(errors, "errors")
+    if e.ndim != 2:
+        raise DataError(f"errors have shape {e.shape}; (methods, tasks) is expected")
+    return np.asarray(rankdata(e, axis=0).mean(1))
+
+
+def _errors(values: ArrayLike, name: str) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim == 0 or array.size == 0:
+        raise DataError(f"{name} has shape {array.shape}; errors of one task or more are expected")
+    if bad := int((~np.isfinite(array) | (array < 0)).sum()):
+        raise DataError(f"{name} has {bad} entries that are NaN, infinite or negative; errors are numbers >= 0")
+    return array
 
 
 def score(

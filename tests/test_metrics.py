@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.integrate import quad
 
 from surrogates import metrics
 from surrogates.errors import DataError, UnitsError
-from surrogates.metrics import coverage, crps, interval_score, nlpd, pit, rmse, score
+from surrogates.metrics import coverage, crps, interval_score, mean_rank, nlpd, pit, relative_change, rmse, score
 
 FINITE = st.floats(-50, 50)
 SPREAD = st.floats(0.01, 50)
@@ -243,3 +244,50 @@ def test_a_dim_without_labels_is_counted(truth: xr.DataArray, prediction: xr.Dat
     got = score(truth.drop_vars("part"), prediction.drop_vars("part"), per="part")
     assert got["part"].values.tolist() == [0, 1, 2]
     assert metrics.readings(truth, prediction).observed().y.size == 7
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=6), st.floats(0.1, 10))
+def test_relative_change_doesnt_depend_on_units(errors: list[float], factor: float) -> None:
+    reference = np.linspace(1.0, 2.0, len(errors))
+    units = factor ** np.arange(len(errors))
+    change = relative_change(errors, reference)
+    np.testing.assert_allclose(change, relative_change(errors * units, reference * units), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(relative_change(factor * reference, reference), factor - 1, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        relative_change([errors, 2 * reference], reference), [change, 1.0], rtol=1e-12, atol=1e-12
+    )
+
+
+def test_relative_change_by_hand() -> None:
+    assert float(relative_change([0.9, 2.4], [1.0, 2.0])) == pytest.approx((-0.1 + 0.2) / 2)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 10))
+def test_mean_ranks_are_shared_out(methods: int, tasks: int, seed: int) -> None:
+    errors = np.random.default_rng(seed).integers(0, 4, size=(methods, tasks)).astype(float)
+    ranks = mean_rank(errors)
+    np.testing.assert_allclose(ranks.sum(), methods * (methods + 1) / 2)
+    np.testing.assert_allclose(mean_rank(errors[::-1]), ranks[::-1])
+    np.testing.assert_allclose(mean_rank(3 * errors + 1), ranks)  # orders are all that counts
+    for k in range(methods):  # the definition: one more than those that are better, ties half
+        better = (errors < errors[k]).sum(0) + ((errors == errors[k]).sum(0) - 1) / 2
+        np.testing.assert_allclose(ranks[k], (better + 1).mean())
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: relative_change([1.0, NAN], [1.0, 1.0]), "errors has 1 entries that are NaN, infinite or negative"),
+        (lambda: relative_change([1.0, 1.0], [1.0, -1.0]), "reference has 1 entries"),
+        (lambda: relative_change([1.0], [0.0]), "reference has an error of 0"),
+        (lambda: relative_change([1.0, 2.0], [1.0, 2.0, 3.0]), r"errors have shape \(2,\), reference \(3,\)"),
+        (lambda: relative_change(1.0, 1.0), r"errors has shape \(\)"),
+        (lambda: mean_rank([1.0, 2.0]), r"errors have shape \(2,\); \(methods, tasks\) is expected"),
+        (lambda: mean_rank([[1.0], [math.inf]]), "errors has 1 entries"),
+    ],
+)
+def test_errors_that_cant_be_compared(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        call()
