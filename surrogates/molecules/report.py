@@ -13,8 +13,7 @@ class PropertyReport:
 
     labels, bounds : how many values, and how many of them are bounds only
     shares : whether its predictions come from the shared model
-    error, single_error : mean absolute error of held-out labels, in the property's units, of the model that was taken and
-        of the property's own model (None: not fitted)
+    error : mean absolute error of held-out labels, in the property's units, of the model that was taken
     change, deviation : relative change of the error by sharing, with its standard error (None: not compared)
     coverage : share of held-out labels within their 90 % intervals, which were calibrated on them
     """
@@ -24,7 +23,6 @@ class PropertyReport:
     bounds: int
     shares: bool
     error: float
-    single_error: float | None
     change: float | None
     deviation: float | None
     coverage: float
