@@ -97,7 +97,7 @@ def test_molecular_properties_shares_what_helps(tmp_path: Path) -> None:
     for name in ("molecular_properties.png", "molecular_affinity.png"):
         assert (output / name).stat().st_size > 30_000
     net = load(output / "molecular_properties.surrogate")
-    assert float(net.predict(["CCO"]).sel(property="boiling_point")["mean"]) == pytest.approx(351.4, abs=60)
+    assert net.predict(["CCO"]).sel(property="boiling_point")["mean"].item() == pytest.approx(351.4, abs=60)
 
 
 @pytest.mark.slow
