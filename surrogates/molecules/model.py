@@ -78,7 +78,7 @@ class MolecularNet:
     >>> table = pd.DataFrame({"smiles": ["C", "CC", "CCC", "CCCC", "CCCCC", "CCO", "CCCO", "CCCCO"],
     ...                       "boiling_point": [111.7, 184.6, 231.1, 272.7, 309.2, 351.4, 370.3, 390.9]})
     >>> fitted = MolecularNet(model="gp").fit(table)
-    >>> 300 < float(fitted.predict(["CCCCCC"])["mean"]) < 400  # hexane boils at 341.9 K
+    >>> 300 < fitted.predict(["CCCCCC"])["mean"].item() < 400  # hexane boils at 341.9 K
     True
     """
 
