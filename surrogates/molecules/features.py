@@ -122,9 +122,11 @@ def _fragments(smiles: str) -> tuple[NDArray[np.int64], Floats]:
 def _descriptors(smiles: str) -> Floats:
     """RDKit's descriptors of one molecule."""
     molecule = _molecule(smiles)
+    from rdkit import rdBase
     from rdkit.Chem import Descriptors
 
-    values = Descriptors.CalcMolDescriptors(molecule, missingVal=np.nan, silent=True)
+    with rdBase.BlockLogs():
+        values = Descriptors.CalcMolDescriptors(molecule, missingVal=np.nan, silent=True)
     found = np.array([float(values[name]) for name, _ in Descriptors.descList])
     found.setflags(write=False)
     return found
