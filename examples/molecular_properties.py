@@ -28,7 +28,6 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 OUTPUT = Path(__file__).parent / "output"
-TEST = 800
 
 
 def errors(fitted: FittedMolecularNet, test: xr.Dataset) -> pd.DataFrame:
@@ -49,7 +48,7 @@ def study(sizes: tuple[int, ...], seeds: int) -> pd.DataFrame:
     records = []
     for seed in range(seeds):
         data = molecules.physical_properties(split="random", seed=seed)
-        test = data.test.isel(molecule=slice(0, TEST))
+        test = data.test
         for size in sizes:
             train = data.scarce(size, seed=seed, fewer="drop")
             for sharing in ("auto", "single"):
@@ -74,7 +73,7 @@ def policy(molecule_count: int) -> xr.DataArray:
 
 def draw_study(table: pd.DataFrame) -> Path:
     """Change by sharing against the number of labels, property by property, and coverage."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12.5, 4.2), layout="constrained")
     error = table.pivot_table(index=["property", "labels", "seed"], columns="sharing", values="error")
     change = (100 * (error["auto"] / error["single"] - 1)).groupby(["property", "labels"]).mean().unstack("property")
     for name in change.columns:
@@ -82,12 +81,12 @@ def draw_study(table: pd.DataFrame) -> Path:
     left.plot(change.index, change.mean(axis=1), "ko-", lw=2.5, label="mean")
     left.axhline(0, color="gray", lw=0.8)
     left.set(xscale="log", xlabel="labels per property", ylabel="change of the error by sharing [%]")
-    left.legend(fontsize=7, ncol=2)
     held = table[table.sharing == "auto"].groupby(["property", "labels"])["coverage"].mean().unstack("property")
     for name in held.columns:
         right.plot(held.index, 100 * held[name], "o-", ms=4, lw=1)
     right.axhspan(85, 95, color="tab:green", alpha=0.15)
     right.set(xscale="log", xlabel="labels per property", ylabel="labels within 90 % intervals [%]", ylim=(60, 100))
+    figure.legend(*left.get_legend_handles_labels(), fontsize=8, loc="outside right center")
     for ax in (left, right):
         ax.set_xticks(change.index, [str(size) for size in change.index])
         ax.minorticks_off()
@@ -109,7 +108,8 @@ def draw_pairs(pairs: dict[str, xr.DataArray]) -> Path:
 
 
 def save(figure: Figure, name: str) -> Path:
-    figure.tight_layout()
+    if figure.get_layout_engine() is None:
+        figure.tight_layout()
     figure.savefig(OUTPUT / name, dpi=150)
     plt.close(figure)
     return OUTPUT / name

@@ -60,7 +60,9 @@ class MolecularNet:
     model : "auto": for fits of up to 2,500 labels, of all properties together or of one, Gaussian processes, else networks;
         always networks where labels are bounds
     sharing : "auto", "shared" or "single"
-    conflicts : a method of `surrogates.training.conflicts` or its name, for networks
+    conflicts : a method of `surrogates.training.conflicts` or its name, for networks. None: "si", the sum of the logarithms
+        of the losses, since on QM9 scales matter more than conflicts (benchmarks/molecules_methods.py); "sum" with the
+        Gaussian likelihood, whose losses may be negative
     likelihood : of networks: "quantile" (median and 5 to 95 % quantiles), "gaussian" (mean and variance), "squared"
     ranking : share of the ApproxNDCG rank loss in networks' losses, for screening: from 0 to less than 1
     hidden : widths of the networks' hidden layers, all shared
@@ -89,7 +91,7 @@ class MolecularNet:
     bounds: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     model: str = "auto"
     sharing: str = "auto"
-    conflicts: Conflicts | str = "sum"
+    conflicts: Conflicts | str | None = None
     likelihood: str = "quantile"
     ranking: float = 0.0
     hidden: tuple[int, ...] = (512, 256)
@@ -203,7 +205,7 @@ class MolecularNet:
     def ensemble(self, *, fingerprint: bool | None = None) -> Ensemble:
         """The configuration of its networks; `fingerprint` as it was decided, if it was."""
         return Ensemble(
-            conflicts=self.conflicts,
+            conflicts=self.conflicts or ("sum" if self.likelihood == "gaussian" else "si"),
             likelihood=LIKELIHOODS[self.likelihood],
             ranking=self.ranking,
             hidden=self.hidden,

@@ -41,14 +41,12 @@ def pack(fitted: FittedMolecularNet) -> tuple[dict[str, Any], Arrays]:
         If the method for conflicting tasks has options of the user's: only a name can be written to a data file.
     """
     model, parts = fitted.model, fitted.parts
-    if (
-        not isinstance(model.conflicts, str)
-        and parts.shared is not None
-        and not isinstance(parts.shared, FittedProcesses)
-    ):
-        name = _name_of(model.conflicts)
+    # Gaussian processes have no conflicts, whatever the method's options
+    by_name = model.conflicts is None or isinstance(model.conflicts, str)
+    if by_name or isinstance(parts.shared, FittedProcesses):
+        name = model.conflicts if by_name else None
     else:
-        name = model.conflicts if isinstance(model.conflicts, str) else "sum"
+        name = _name_of(model.conflicts)
     header: dict[str, Any] = {
         "model": {f.name: getattr(model, f.name) for f in fields(model)} | {"conflicts": name},
         "report": fitted.report.to_dict(),
