@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from surrogates.control import FittedControl, FittedFamily, OptimalControlNet
     from surrogates.gp import FittedHierarchicalGP, HierarchicalGP
     from surrogates.loading import load
+    from surrogates.molecules import FittedMolecularNet, MolecularNet
     from surrogates.schema import Schema, as_dataset
 
 __all__ = [
@@ -20,8 +21,10 @@ __all__ = [
     "FittedControl",
     "FittedFamily",
     "FittedHierarchicalGP",
+    "FittedMolecularNet",
     "FittedVirtualBattery",
     "HierarchicalGP",
+    "MolecularNet",
     "OptimalControlNet",
     "Schema",
     "VirtualBatteryNet",
@@ -39,6 +42,8 @@ _HOMES = {
     "OptimalControlNet": "surrogates.control",
     "FittedHierarchicalGP": "surrogates.gp",
     "HierarchicalGP": "surrogates.gp",
+    "FittedMolecularNet": "surrogates.molecules",
+    "MolecularNet": "surrogates.molecules",
     "Schema": "surrogates.schema",
     "as_dataset": "surrogates.schema",
     "load": "surrogates.loading",

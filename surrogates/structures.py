@@ -73,7 +73,7 @@ def checked_structures(smiles: Sequence[str]) -> list[Structure]:
     wrong = [row for row, structure in enumerate(found) if structure is None]
     if wrong:
         raise DataError(
-            f"the SMILES {smiles[wrong[0]]!r} in row {wrong[0]} can't be read by RDKit, nor can {len(wrong) - 1} others; "
-            "correct these rows or leave them out"
+            f"the SMILES {smiles[wrong[0]]!r} in row {wrong[0]} can't be read by RDKit, one of {len(wrong)} such rows; "
+            "correct them or leave them out"
         )
     return [structure for structure in found if structure is not None]

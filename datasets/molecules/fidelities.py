@@ -12,12 +12,12 @@ import numpy as np
 import xarray as xr
 
 from surrogates.errors import DataError, FileFormatError
+from surrogates.structures import checked_structures
 
 from .campaign import read_campaign
 from .levels import COMPUTED, LEVELS, NUMBERS, QUANTITIES, Floats
 from .qm9 import ATOMS
 from .qm9_table import read_qm9_columns
-from surrogates.structures import checked_structures
 
 FORMAT = "surrogates fidelities 1"
 SHIPPED = "fidelities_0.nc.gz"

@@ -53,7 +53,7 @@ def electronic(level: str, elements: Sequence[str], positions: Floats) -> Electr
     MissingExtraError
         If tblite or pyscf isn't installed.
     NumericalError
-        If the calculation doesn't converge.
+        If the calculation doesn't converge, or can't be begun since atoms lie on each other.
     DataError
         If the level, an element, or a shape is none of those above, or the number of electrons is odd.
     """
@@ -104,19 +104,20 @@ def _tblite(level: str, elements: Sequence[str], positions: Floats, unpaired: in
     except ImportError as error:
         raise missing_extra("tblite", "quantum") from error
     numbers = np.array([NUMBERS[name] for name in elements])
-    calculator = Calculator(level, numbers, positions / BOHR, uhf=unpaired)
-    calculator.set("verbosity", 0)
     try:
+        calculator = Calculator(level, numbers, positions / BOHR, uhf=unpaired)
+        calculator.set("verbosity", 0)
         return calculator.singlepoint()
-    except RuntimeError as error:  # that's what tblite raises where its iterations don't converge
+    except RuntimeError as error:  # tblite's own is one
         raise NumericalError(f"{level} of {'-'.join(elements)} failed: {error}") from error
 
 
 def _xtb(level: str, elements: Sequence[str], positions: Floats) -> tuple[float, float, float, float]:
     result = _tblite(level, elements, positions, 0)
-    energies, occupied = result.get("orbital-energies"), result.get("orbital-occupations") > 0.5
+    energies = result.get("orbital-energies")  # ascending
+    pairs = round(float(result.get("orbital-occupations").sum()) / 2)  # occupations are smeared by 300 K
     dipole = float(np.linalg.norm(result.get("dipole"))) * DEBYE
-    return float(energies[occupied].max()), float(energies[~occupied].min()), dipole, float(result.get("energy"))
+    return float(energies[pairs - 1]), float(energies[pairs]), dipole, float(result.get("energy"))
 
 
 def _converged(level: str, elements: Sequence[str], positions: Floats, unpaired: int) -> Any:
@@ -126,7 +127,10 @@ def _converged(level: str, elements: Sequence[str], positions: Floats, unpaired:
         raise missing_extra("pyscf", "quantum") from error
     atoms = list(zip(elements, positions.tolist(), strict=True))
     molecule = gto.M(atom=atoms, basis=level.partition("/")[2].lower(), spin=unpaired, verbose=0)
-    found = (scf.UHF if unpaired else scf.RHF)(molecule).run()
+    try:
+        found = (scf.UHF if unpaired else scf.RHF)(molecule).run()
+    except np.linalg.LinAlgError as error:
+        raise NumericalError(f"{level} of {'-'.join(elements)} failed: {error}") from error
     if not found.converged:
         raise NumericalError(f"{level} of {'-'.join(elements)} didn't converge in {found.max_cycle} iterations")
     return found

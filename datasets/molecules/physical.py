@@ -9,19 +9,28 @@ import numpy as np
 import pandas as pd
 
 from surrogates.errors import DataError, FileFormatError
+from surrogates.structures import Structure, read_structures
 
 from .physical_sources import PROPERTIES, PROVENANCES, Property
 from .sources import package_folder, package_version, read_columns
 from .splits import FRACTIONS
-from surrogates.structures import Structure, read_structures
 from .table import Molecules, of_structures, split_rows
 
-IDENTIFIERS = ("chemical identifiers pubchem small.tsv", "chemical identifiers pubchem large.tsv")
+#: the most usual chemicals are in "example user db" only
+IDENTIFIERS = tuple(
+    f"{name}.tsv"
+    for name in (
+        "chemical identifiers pubchem small",
+        "chemical identifiers example user db",
+        "Inorganic db",
+        "chemical identifiers pubchem large",
+    )
+)
 
 
 def physical_properties(
     *,
-    provenance: Sequence[str] = ("experimental",),
+    provenance: str | Sequence[str] = "experimental",
     properties: Sequence[str] | None = None,
     only_ordinary: bool = True,
     split: str = "scaffold",
@@ -41,7 +50,7 @@ def physical_properties(
 
     Parameters
     ----------
-    provenance : which kinds, out of "experimental", "mixed", "estimated"
+    provenance : which kind or kinds, out of "experimental", "mixed", "estimated"
     properties : names out of `physical_sources.PROPERTIES`; None for all eleven
     only_ordinary : only molecules with carbon, of one fragment, neutral, no radicals or isotope labels; else all
     split, fractions, seed : as in `Molecules.split`
@@ -61,13 +70,14 @@ def physical_properties(
     FileFormatError
         If a file is damaged.
     """
+    provenance = (provenance,) if isinstance(provenance, str) else tuple(provenance)
     chosen = tuple(PROPERTIES) if properties is None else tuple(properties)
     for name, given, known in (
         ("properties", chosen, tuple(PROPERTIES)),
-        ("provenance", tuple(provenance), PROVENANCES),
+        ("provenance", provenance, PROVENANCES),
     ):
         wrong = [entry for entry in given if entry not in known]
-        if wrong or not given or isinstance(provenance, str):
+        if wrong or not given:
             raise DataError(f"{name} are {given}; one or more of {', '.join(known)} are expected")
     folder = package_folder("chemicals")
     tables = {name: _readings(folder, PROPERTIES[name], provenance) for name in chosen}
@@ -103,7 +113,8 @@ def _readings(folder: Path, entry: Property, provenance: Sequence[str]) -> pd.Da
             continue
         path = folder / source.file
         table = read_columns(path, ["CAS", entry.column], separator="\t", numbers=[entry.column]).dropna()
-        table = table[table[entry.column] > entry.least]
+        lowest, highest = entry.limits(source.provenance)
+        table = table[(table[entry.column] > lowest) & (table[entry.column] < highest)]
         columns[source.label] = table.groupby(table["CAS"].map(plain_cas))[entry.column].median()
     return pd.DataFrame(columns)
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surrogates.errors import DataError, FileFormatError
+from surrogates.structures import checked_structures
 
 from .qm9_table import read_qm9_columns
 from .sources import package_version
 from .splits import FRACTIONS
-from surrogates.structures import checked_structures
 from .table import Molecules, of_structures, split_rows
 
 #: our name -> column, units, what it is

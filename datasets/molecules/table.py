@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 
 from surrogates.errors import DataError
+from surrogates.structures import Structure
 
 from .splits import FRACTIONS, Split, group_split, scaffold_group
-from surrogates.structures import Structure
 
 
 @dataclass(frozen=True, eq=False)

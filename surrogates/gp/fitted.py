@@ -266,12 +266,17 @@ class FittedHierarchicalGP:
         DataError
             If the kernel or the trend is the user's own code, which such a file can't hold.
         """
+        archive = self.to_archive()
+        persistence.write(path, archive.kind, archive.header, archive.arrays)
+
+    def to_archive(self) -> persistence.Archive:
+        """What `save` writes, for models that have this one as a part."""
         header, arrays = pack(self.schema, self.vocabulary, self.report, self.core)
-        persistence.write(path, KIND, header, arrays)
+        return persistence.Archive(KIND, persistence.VERSION, header, arrays)
 
     @staticmethod
     def from_archive(archive: persistence.Archive) -> FittedHierarchicalGP:
-        """The model that `save` wrote; `surrogates.load` calls this."""
+        """The model that `save` wrote or `to_archive` gave; `surrogates.load` calls this."""
         return FittedHierarchicalGP(*unpack(archive.header, archive.arrays))
 
     def _check_new_tasks(self, new: list[str]) -> None:

@@ -63,7 +63,9 @@ class Library:
             If counts aren't whole numbers from 0 to 10,000.
         """
         bits, features = (sum(block.shape[1] for block in blocks.values()) for blocks in (counts, smooth))
-        nothing = Library(sp.csr_array((0, bits)), np.zeros((0, features)), np.zeros(features), np.zeros(features))
+        nothing = Library(
+            sp.csr_array((0, bits), dtype=np.uint8), np.zeros((0, features)), np.zeros(features), np.zeros(features)
+        )
         library, _ = nothing.extended(counts, smooth)
         z = library.smooth
         centre, width = z.mean(axis=0), z.std(axis=0)

@@ -12,8 +12,8 @@ from surrogates.errors import DataError
 from surrogates.networks import Likelihood
 from surrogates.posterior import Moments, decompose
 from surrogates.random import streams
-from surrogates.training.conflicts import AIM, Batch, Conflicts, Engine, conflicts_by_name
 from surrogates.training import AdamW, Batches, train
+from surrogates.training.conflicts import AIM, Batch, Conflicts, Engine, conflicts_by_name, gradient_cosines
 
 from .features import Features
 from .learner import Answer, Training
@@ -51,8 +51,19 @@ class Ensemble:
         AdamW(rate=self.rate, weight_decay=self.decay)
         Batches(size=self.batch, epochs=self.epochs)
 
+    @property
+    def is_quick(self) -> bool:
+        return False
+
     def fit(self, training: Training, *, seed: int) -> FittedEnsemble:
         """All members; `fingerprint=None` is decided by the first fold."""
+        return self._fit(training, seed, self.members)
+
+    def trial(self, training: Training, *, seed: int) -> FittedEnsemble:
+        """The first member alone, whose fold is held out: enough to compare by."""
+        return self._fit(training, seed, 1)
+
+    def _fit(self, training: Training, seed: int, count: int) -> FittedEnsemble:
         folds = _folds(training.groups, self.members, seed)
         if self.fingerprint is None:
             either = [self._member(training, folds, 0, seed, fingerprint=value) for value in (False, True)]
@@ -62,13 +73,14 @@ class Ensemble:
             chosen = self
             first = self._member(training, folds, 0, seed, fingerprint=self.fingerprint)
         rest = [
-            self._member(training, folds, fold, seed, fingerprint=bool(chosen.fingerprint))
-            for fold in range(1, self.members)
+            self._member(training, folds, fold, seed, fingerprint=bool(chosen.fingerprint)) for fold in range(1, count)
         ]
         members = (first, *rest)
         return FittedEnsemble(chosen, training.names, members, _held_out(training, folds, members, self.likelihood))
 
-    def _member(self, training: Training, folds: NDArray[np.int64], fold: int, seed: int, *, fingerprint: bool) -> Member:
+    def _member(
+        self, training: Training, folds: NDArray[np.int64], fold: int, seed: int, *, fingerprint: bool
+    ) -> Member:
         initial, order = streams(seed, 2 * self.members + 2)[2 * fold : 2 * fold + 2]
         inside = np.flatnonzero(folds != fold)
         inputs = Inputs.of(training.features.counts[inside], fingerprint=fingerprint)
@@ -96,7 +108,8 @@ class Ensemble:
             seed=int(torch.randint(2**31, (), generator=order)),
         )
         value = run.validation if run.validation is not None else float("inf")
-        return Member(trunk, heads, inputs, fold, run.state, value, run.warnings)
+        cosines = gradient_cosines(engine.look(held).gram()).numpy()
+        return Member(trunk, heads, inputs, fold, run.state, cosines, value, run.warnings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,17 +139,18 @@ class FittedEnsemble:
 def _held_out(
     training: Training, folds: NDArray[np.int64], members: tuple[Member, ...], likelihood: Likelihood
 ) -> Answer:
-    """Each molecule by the member that doesn't know it; the spread of the mean by the disagreement of all.
-
-    For a squared error, which has no noise of its own, the root mean square of the held-out residuals is the noise.
-    """
+    """Each molecule by the member that doesn't know it, NaN where there is none; its spread by the disagreement of all."""
     n, m = training.z.shape
     means = np.empty((len(members), n, m))
     deviations = np.empty((len(members), n, m))
     for k, member in enumerate(members):
         means[k], deviations[k] = member.predict(training.features.counts, training.features.descriptors, likelihood)
-    own, rows = folds, np.arange(n)
-    return Answer(means[own, rows], means.std(0), deviations[own, rows])
+    answer = Answer(*(np.full((n, m), np.nan) for _ in range(3)))
+    for k, member in enumerate(members):
+        rows = folds == member.fold
+        for column, values in zip(answer, (means[k], means.std(0), deviations[k]), strict=True):
+            column[rows] = values[rows]
+    return answer
 
 
 def _folds(groups: NDArray[np.int64], members: int, seed: int) -> NDArray[np.int64]:
@@ -163,6 +177,3 @@ def _batch(training: Training, inputs: Inputs, rows: NDArray[np.int64]) -> Batch
     z = torch.from_numpy(training.z[rows].astype(np.float32))
     signs = torch.from_numpy(training.signs[rows].astype(np.float32)) if training.signs.any() else None
     return Batch.of(inputs(features.counts, features.descriptors), z, signs=signs)
-
-
-

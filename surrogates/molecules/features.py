@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,7 +130,7 @@ def _descriptors(smiles: str) -> Floats:
     return found
 
 
-def _rdkit():  # type: ignore[no-untyped-def]  # RDKit's own types are of no help
+def _rdkit() -> Any:
     try:
         from rdkit import Chem
     except ImportError as error:

@@ -151,7 +151,9 @@ class FittedMolecularNet:
         written = [(entry,) if isinstance(entry, str) else tuple(entry) for entry in at]
         for row, entry in enumerate(written):
             if len(entry) != count or not all(isinstance(part, str) for part in entry):
-                raise DataError(f"entry {row} is {entry!r}; {count} SMILES are expected: {', '.join(self.columns.smiles)}")
+                raise DataError(
+                    f"entry {row} is {entry!r}; {count} SMILES are expected: {', '.join(self.columns.smiles)}"
+                )
         return read_entries(written)
 
     def _answers(self, keys: list[tuple[str, ...]], embedding: Floats | None, level: float) -> dict[str, Floats]:

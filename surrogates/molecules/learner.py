@@ -48,7 +48,11 @@ class Training(NamedTuple):
         """One property, and the molecules that have it."""
         rows = np.flatnonzero(np.isfinite(self.z[:, k]))
         return Training(
-            (self.names[k],), self.features.take(rows), self.z[rows, k : k + 1], self.signs[rows, k : k + 1], self.groups[rows]
+            (self.names[k],),
+            self.features.take(rows),
+            self.z[rows, k : k + 1],
+            self.signs[rows, k : k + 1],
+            self.groups[rows],
         )
 
 
@@ -70,5 +74,12 @@ class Learnt(Protocol):
 class Learner(Protocol):
     """A way to learn properties; frozen, without data."""
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether fits cost so little that shared and single models may answer together; else one of them is chosen."""
+
     def fit(self, training: Training, *, seed: int) -> Learnt:
         """Learn all properties of `training`, with one model that shares."""
+
+    def trial(self, training: Training, *, seed: int) -> Learnt:
+        """What is enough to compare by; held-out predictions may be there for a part of the molecules only."""

@@ -18,14 +18,14 @@ from surrogates.networks import Gaussian, Likelihood, Quantiles, SquaredError
 from surrogates.training.conflicts import Conflicts
 
 from .choice import Comparison, compare
+from .ensemble import Ensemble
 from .features import DescriptorScaling, Features, molecule_features
 from .fitted import FittedMolecularNet
 from .gaussian import GaussianProcesses
 from .learner import Learner, Learnt, Training
-from .ensemble import Ensemble
-from .parts import Calibration, Parts, TaskScaling
+from .parts import Parts, TaskScaling
 from .report import MolecularReport, PropertyReport
-from .table import Columns, Entries, Labels, refuse
+from .table import Columns, Labels, refuse
 
 MODELS = ("auto", "gp", "net")
 SHARINGS = ("auto", "shared", "single")
@@ -110,7 +110,7 @@ class MolecularNet:
                 raise DataError(f"{name} is {value!r}; choose one of {choices}")
         if self.bounds and self.model == "gp":
             raise DataError("bounds are taken by networks only; use model='net' or 'auto'")
-        self._ensemble()  # which checks its numbers
+        self.ensemble()  # which checks its numbers
 
     def fit(self, data: xr.Dataset | pd.DataFrame, *, seed: int = 0) -> FittedMolecularNet:
         """Learn the properties of `data`.
@@ -134,8 +134,7 @@ class MolecularNet:
         FitWarning
             What its user should know of; also in ``report.warnings``.
         """
-        began = time.perf_counter()
-        columns = self._columns()
+        columns = self.columns()
         table = columns.dataset(data)
         entries, labels = columns.entries(table), columns.labels(table)
         if self.invalid == "raise":
@@ -146,24 +145,61 @@ class MolecularNet:
         _check_labels(labels)
         keys = [key for row in rows.tolist() if (key := entries.keys[row]) is not None]
         embedding = None if entries.embedding is None else entries.embedding[rows]
-        fitted = self._learn(keys, embedding, labels, seed)
-        notes = (*_notes(entries, keys, labels), *fitted.warnings)
-        report = self._report(fitted, labels, len(set(keys)), time.perf_counter() - began, notes)
-        for note in notes:
-            warnings.warn(note, FitWarning, stacklevel=2)
-        return FittedMolecularNet(self, columns, fitted, report)
+        left_out = (f"{len(entries.problems)} rows were left out: {entries.problems[0]}",) if entries.problems else ()
+        return self._fit(keys, embedding, labels, seed, left_out)
 
-    def _columns(self) -> Columns:
+    def refit(
+        self,
+        fitted: FittedMolecularNet,
+        keys: list[tuple[str, ...]],
+        embedding: NDArray[np.float64] | None,
+        labels: Labels,
+        seed: int,
+    ) -> FittedMolecularNet:
+        """With further molecules and the labels of one more property, which the fit doesn't have yet."""
+        old = fitted.parts
+        n, m = old.labels.values.shape
+        values = np.full((n + len(keys), m + 1), np.nan)
+        signs = np.zeros(values.shape, dtype=np.int8)
+        values[:n, :m], values[n:, m] = old.labels.values, labels.values[:, 0]
+        signs[:n, :m], signs[n:, m] = old.labels.signs, labels.signs[:, 0]
+        together = Labels(
+            (*old.labels.properties, *labels.properties), (*old.labels.units, *labels.units), values, signs
+        )
+        stacked = None
+        if old.embedding is not None and embedding is not None:
+            stacked = np.concatenate([old.embedding, embedding])
+        return self._fit([*old.keys, *keys], stacked, together, seed, ())
+
+    def _fit(
+        self,
+        keys: list[tuple[str, ...]],
+        embedding: NDArray[np.float64] | None,
+        labels: Labels,
+        seed: int,
+        left_out: tuple[str, ...],
+    ) -> FittedMolecularNet:
+        began = time.perf_counter()
+        parts = self._learn(keys, embedding, labels, seed)
+        notes = (*left_out, *_notes(keys, labels), *parts.warnings)
+        report = self._report(parts, labels, len(set(keys)), time.perf_counter() - began, notes)
+        for note in notes:
+            warnings.warn(note, FitWarning, stacklevel=3)
+        return FittedMolecularNet(self, self.columns(), parts, report)
+
+    def columns(self) -> Columns:
+        """Which variables of a table are what."""
         smiles = (self.smiles,) if isinstance(self.smiles, str) else tuple(self.smiles)
         return Columns(smiles, self.properties, self.embedding, self.bounds)
 
-    def _ensemble(self) -> Ensemble:
+    def ensemble(self, *, fingerprint: bool | None = None) -> Ensemble:
+        """The configuration of its networks; `fingerprint` as it was decided, if it was."""
         return Ensemble(
             conflicts=self.conflicts,
             likelihood=LIKELIHOODS[self.likelihood],
             ranking=self.ranking,
             hidden=self.hidden,
-            fingerprint=self.fingerprint,
+            fingerprint=self.fingerprint if fingerprint is None else fingerprint,
             members=self.members,
             epochs=self.epochs,
             rate=self.rate,
@@ -176,9 +212,11 @@ class MolecularNet:
         exact = not labels.signs.any()
         if self.model == "gp" or (self.model == "auto" and few and exact):
             return GaussianProcesses()
-        return self._ensemble()
+        return self.ensemble()
 
-    def _learn(self, keys: list[tuple[str, ...]], embedding: NDArray[np.float64] | None, labels: Labels, seed: int) -> Parts:
+    def _learn(
+        self, keys: list[tuple[str, ...]], embedding: NDArray[np.float64] | None, labels: Labels, seed: int
+    ) -> Parts:
         raw = molecule_features(keys, embedding)
         scaling, tasks = DescriptorScaling.fit(raw.descriptors), TaskScaling.fit(labels)
         unique = {key: k for k, key in enumerate(dict.fromkeys(keys))}
@@ -188,17 +226,15 @@ class MolecularNet:
         learner = self._learner(labels)
         m = len(labels.properties)
         shared, comparison = None, None
-        singles: dict[int, Learnt] = {}
         if m > 1 and self.sharing != "single":
             shared = learner.fit(training, seed=seed)
-        if m == 1 or self.sharing != "shared":
-            singles = {k: learner.fit(training.only(k), seed=seed) for k in range(m)}
-        shares = np.full(m, shared is not None)
-        if shared is not None and singles:
-            comparison = _compare(training, shared, singles)
-            shares = comparison.shares
-            singles = {k: learnt for k, learnt in singles.items() if not shares[k]}
-        return Parts.of(training, scaling, tasks, keys, embedding, labels, shared, singles, shares, comparison)
+        weights = np.full(m, float(shared is not None))
+        if shared is not None and self.sharing == "auto":
+            trials = {k: learner.trial(training.only(k), seed=seed) for k in range(m)}
+            comparison = _compare(training, shared, trials)
+            weights = comparison.weights if learner.is_quick else comparison.shares.astype(np.float64)
+        singles = {k: learner.fit(training.only(k), seed=seed) for k in range(m) if weights[k] < 1}
+        return Parts.of(training, scaling, tasks, keys, embedding, labels, shared, singles, weights, comparison)
 
     def _report(
         self, parts: Parts, labels: Labels, molecules: int, seconds: float, notes: tuple[str, ...]
@@ -211,9 +247,8 @@ class MolecularNet:
                 units=labels.units[k],
                 labels=int(np.isfinite(labels.values[:, k]).sum()),
                 bounds=int((labels.signs[:, k] != 0).sum()),
-                shares=bool(parts.shares[k]),
+                weight=float(parts.weights[k]),
                 error=float(parts.errors[k]),
-                single_error=None if c is None else float(parts.errors[k] / (1 + c.change[k] * parts.shares[k])),
                 change=None if c is None else float(c.change[k]),
                 deviation=None if c is None else float(c.deviation[k]),
                 coverage=float(parts.coverage[k]),
@@ -222,12 +257,13 @@ class MolecularNet:
 
 
 def _compare(training: Training, shared: Learnt, singles: Mapping[int, Learnt]) -> Comparison:
-    """Held-out absolute errors of the shared model against the properties' own."""
+    """Held-out residuals of the shared model against those of the properties' own."""
     exact = np.where(training.signs == 0, training.z, np.nan)
     alone = np.full_like(exact, np.nan)
     for k, learnt in singles.items():
         alone[np.isfinite(training.z[:, k]), k] = learnt.held_out.mean[:, 0]
-    return compare(np.abs(shared.held_out.mean - exact), np.abs(alone - exact))
+    together = np.where(np.isfinite(alone), shared.held_out.mean, np.nan)
+    return compare(exact - together, exact - alone)
 
 
 def _check_labels(labels: Labels) -> None:
@@ -240,18 +276,17 @@ def _check_labels(labels: Labels) -> None:
             )
 
 
-def _notes(entries: Entries, keys: list[tuple[str, ...]], labels: Labels) -> tuple[str, ...]:
+def _notes(keys: list[tuple[str, ...]], labels: Labels) -> tuple[str, ...]:
     """What is odd about the data, in words."""
     notes = []
-    if entries.problems:
-        notes.append(f"{len(entries.problems)} rows were left out: {entries.problems[0]}")
     if salts := [key for key in keys if any("." in part for part in key)]:
-        notes.append(f"{len(salts)} molecules have several fragments, such as {'; '.join(salts[0])!r}; each is taken as a whole")
+        notes.append(
+            f"{len(salts)} molecules have several fragments, such as {'; '.join(salts[0])!r}; each is taken as a whole"
+        )
     for k, name in enumerate(labels.properties):
         values = labels.values[np.isfinite(labels.values[:, k]), k]
         if np.ptp(values) == 0:
-            notes.append(f"property {name!r} is {values[0]:g} in all its {len(values)} labels; nothing can be learnt of it")
+            notes.append(
+                f"property {name!r} is {values[0]:g} in all its {len(values)} labels; nothing can be learnt of it"
+            )
     return tuple(notes)
-
-
-__all__ = ["Calibration", "MolecularNet"]

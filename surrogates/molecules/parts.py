@@ -64,7 +64,7 @@ class Parts:
     keys, embedding, labels : the training table, which later tasks are learnt with
     shared : the learner of all properties, or None
     singles : learners of single properties
-    shares : (m,) which properties the shared one answers for
+    weights : (m,) of the shared learner's answers beside those of the property's own, 0 to 1
     comparison : of held-out errors, or None where only one way was fitted
     held_out : predictions (n, m) of the training labels, scaled, without the molecule's own labels
     """
@@ -76,7 +76,7 @@ class Parts:
     labels: Labels
     shared: Learnt | None
     singles: Mapping[int, Learnt]
-    shares: NDArray[np.bool_]
+    weights: Floats
     comparison: Comparison | None
     held_out: Answer
     calibration: Calibration
@@ -91,24 +91,22 @@ class Parts:
         labels: Labels,
         shared: Learnt | None,
         singles: Mapping[int, Learnt],
-        shares: NDArray[np.bool_],
+        weights: Floats,
         comparison: Comparison | None,
     ) -> Parts:
         """The parts, calibrated by what they say of labels they didn't know."""
         n, m = training.z.shape
-        columns = [np.full((n, m), np.nan) for _ in range(3)]
-        for k in range(m):
+        own = _empty(n, m)
+        for k, learnt in singles.items():
             rows = np.isfinite(training.z[:, k])
-            if shares[k] and shared is not None:
-                for column, values in zip(columns, shared.held_out, strict=True):
-                    column[rows, k] = values[rows, k]
-            else:
-                for column, values in zip(columns, singles[k].held_out, strict=True):
-                    column[rows, k] = values[:, 0]
-        held_out = Answer(*columns)
+            for column, values in zip(own, learnt.held_out, strict=True):
+                column[rows, k] = values[:, 0]
+        known = np.isfinite(training.z)
+        together = Answer(*(np.where(known, v, np.nan) for v in (_empty(n, m) if shared is None else shared.held_out)))
+        held_out = blend(together, own, weights)
         calibration = Calibration.fit(training.z, training.signs, held_out)
         return Parts(
-            scaling, tasks, keys, embedding, labels, shared, singles, shares, comparison, held_out, calibration
+            scaling, tasks, keys, embedding, labels, shared, singles, weights, comparison, held_out, calibration
         )
 
     @property
@@ -140,12 +138,32 @@ class Parts:
     def predict(self, features: Features) -> Answer:
         """(n, m) scaled; standard deviations are calibrated."""
         n, m = len(features.counts), len(self.labels.properties)
-        columns = [np.full((n, m), np.nan) for _ in range(3)]
-        if self.shared is not None and self.shares.any():
-            for column, values in zip(columns, self.shared.predict(features), strict=True):
-                column[:, self.shares] = values[:, self.shares]
+        together, own = _empty(n, m), _empty(n, m)
+        if self.shared is not None and self.weights.any():
+            for column, values in zip(together, self.shared.predict(features), strict=True):
+                column[:, : values.shape[1]] = values  # properties added later come after those that it knows
         for k, learnt in self.singles.items():
-            for column, values in zip(columns, learnt.predict(features), strict=True):
+            for column, values in zip(own, learnt.predict(features), strict=True):
                 column[:, k] = values[:, 0]
-        factors = self.calibration.variance.factors
-        return Answer(columns[0], columns[1] * factors, columns[2] * factors)
+        answer, factors = blend(together, own, self.weights), self.calibration.variance.factors
+        return Answer(answer.mean, answer.std * factors, answer.noise * factors)
+
+
+def blend(shared: Answer, own: Answer, weights: Floats) -> Answer:
+    """Means w a + (1-w) b, and variances of the mixture; what has weight 0 may be NaN.  weights: w (m,)
+
+    The variance of the mean has the disagreement w(1-w)(a-b)² in it (law of total variance).
+    """
+    w, v = np.broadcast_to(weights, shared.mean.shape), np.broadcast_to(1 - weights, shared.mean.shape)
+    a = Answer(*(np.where(w > 0, values, 0.0) for values in shared))
+    b = Answer(*(np.where(v > 0, values, 0.0) for values in own))
+    apart = np.where((w > 0) & (v > 0), a.mean - b.mean, 0.0)
+    return Answer(
+        w * a.mean + v * b.mean,
+        np.sqrt(w * a.std**2 + v * b.std**2 + w * v * apart**2),
+        np.sqrt(w * a.noise**2 + v * b.noise**2),
+    )
+
+
+def _empty(n: int, m: int) -> Answer:
+    return Answer(*(np.full((n, m), np.nan) for _ in range(3)))

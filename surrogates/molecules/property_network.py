@@ -38,9 +38,7 @@ def build(
     d_in: int, hidden: tuple[int, ...], *, tasks: int, outputs: int, generator: torch.Generator
 ) -> tuple[nn.Module, PropertyHeads]:
     """Trunk X (B, d_in) -> z (B, h), all of its layers with SiLU, and heads; float32."""
-    trunk = nn.Sequential(
-        MLP((d_in, *hidden), activation="silu", dtype=torch.float32, generator=generator), nn.SiLU()
-    )
+    trunk = nn.Sequential(MLP((d_in, *hidden), activation="silu", dtype=torch.float32, generator=generator), nn.SiLU())
     stacked = StackedHeads(hidden[-1], tasks=tasks, outputs=outputs, generator=generator, dtype=torch.float32)
     return trunk, PropertyHeads(stacked)
 
@@ -92,6 +90,8 @@ class Member:
 
     fold : which molecules it was not trained on
     state : what the method for conflicting tasks remembers
+    cosines : (m, m) of the properties' gradients by the shared parameters, on the molecules of its fold
+    validation : loss of these molecules
     """
 
     trunk: nn.Module
@@ -99,6 +99,7 @@ class Member:
     inputs: Inputs
     fold: int
     state: Mapping[str, Tensor]
+    cosines: Floats
     validation: float
     warnings: tuple[str, ...]
 

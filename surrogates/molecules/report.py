@@ -12,19 +12,17 @@ class PropertyReport:
     """One property.
 
     labels, bounds : how many values, and how many of them are bounds only
-    shares : whether its predictions come from the shared model
-    error, single_error : mean absolute error of held-out labels, in the property's units, of the model that was taken and
-        of the property's own model (None: not fitted)
-    change, deviation : relative change of the error by sharing, with its standard error (None: not compared)
+    weight : of the shared model in its predictions, beside its own one
+    error : mean absolute error of held-out labels, in the property's units
+    change, deviation : relative change of the error by the shared model alone, with its standard error (None: not compared)
     coverage : share of held-out labels within their 90 % intervals, which were calibrated on them
     """
 
     units: str
     labels: int
     bounds: int
-    shares: bool
+    weight: float
     error: float
-    single_error: float | None
     change: float | None
     deviation: float | None
     coverage: float
@@ -55,13 +53,13 @@ class MolecularReport:
         width = max(map(len, self.properties), default=0)
         lines = [
             f"{self.model}, sharing {self.sharing!r}: {self.molecules} molecules, {self.seconds:.3g} s",
-            f"  {'property':<{width}}  labels  held-out error    by sharing      within 90 %",
+            f"  {'property':<{width}}  labels  held-out error      by sharing     shared  within 90 %",
         ]
         for name, p in self.properties.items():
             change = "" if p.change is None else f"{100 * p.change:+.1f} ± {100 * (p.deviation or 0.0):.1f} %"
             lines.append(
-                f"  {name:<{width}}  {p.labels:6d}  {f'{p.error:.4g} {p.units}':<16}  {change:<14}  {100 * p.coverage:.0f} %"
-                + ("" if p.shares else "  (own model)")
+                f"  {name:<{width}}  {p.labels:6d}  {f'{p.error:.4g} {p.units}':<18}  {change:<15}"
+                f"{100 * p.weight:4.0f} %  {100 * p.coverage:.0f} %"
             )
         lines += [f"  warning: {warning}" for warning in self.warnings] or ["  no warnings"]
         return "\n".join(lines)

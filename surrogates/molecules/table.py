@@ -102,7 +102,9 @@ class Columns:
             raise DataError("the table has no property: no variable of numbers over its molecules")
         unknown = [name for name in (*names, *self.bounds) if name not in table.variables]
         if unknown:
-            raise DataError(f"the table has no property {unknown[0]!r}; it has {', '.join(self._found(table, str(dim)))}")
+            raise DataError(
+                f"the table has no property {unknown[0]!r}; it has {', '.join(self._found(table, str(dim)))}"
+            )
         columns, signs = [], []
         for name in names:
             columns.append(_numbers(table[name], str(dim)))
@@ -176,7 +178,11 @@ def _embedding(table: xr.Dataset, name: str, n: int) -> Floats:
         raise DataError(f"the table has no variable {name!r}, which MolecularNet(embedding=...) names")
     values = np.asarray(table[name].values, dtype=np.float64)
     if values.ndim != 2 or len(values) != n:
-        raise DataError(f"the embedding {name!r} has shape {values.shape}; it must be (molecules, features) = ({n}, ...)")
+        raise DataError(
+            f"the embedding {name!r} has shape {values.shape}; it must be (molecules, features) = ({n}, ...)"
+        )
     if bad := np.flatnonzero(~np.isfinite(values).all(1)).tolist():
-        raise DataError(f"the embedding {name!r} has NaN or infinite entries in row {bad[0]}; leave these molecules out")
+        raise DataError(
+            f"the embedding {name!r} has NaN or infinite entries in row {bad[0]}; leave these molecules out"
+        )
     return values

@@ -271,6 +271,7 @@ class _Loop:
 
     def _step(self, batch: Batch) -> float | None:
         """One step; the sum of the losses before it, or None if it couldn't be taken."""
+        self.adam.zero_grad()  # first, so that the old gradients' memory is free
         look = self.engine.look(
             batch,
             guidance=None if self.guidance is None else self._guidance,

@@ -1,9 +1,10 @@
 """Tasks with conflicting gradients: methods on the Gram matrix of the shared gradients, and the engine that takes it."""
 
-from ._base import Conflicts, SeenTasks, State
+from ._base import Conflicts, SeenTasks, State, gradient_cosines
 from .adapter import Aggregated, LossWeights
 from .aim import AIM
 from .colouring import Colouring, welsh_powell
+from .diagnostics import label_overlap, overlap_warnings
 from .engine import Batch, Engine, Look, SquaredError, TaskLoss
 from .fair import FairGrad, NashMTL
 from .famo import AheadFAMO
@@ -41,6 +42,9 @@ __all__ = [
     "Subspace",
     "TaskLoss",
     "conflicts_by_name",
+    "gradient_cosines",
+    "label_overlap",
+    "overlap_warnings",
     "own_rows",
     "robust_subspace",
     "spectral_sharing",

@@ -8,8 +8,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from surrogates.errors import DataError
-
 from ..weighting._base import State, at_least, fraction, one_of, positive
 
 __all__ = ["Conflicts", "Prepared", "SeenTasks", "State", "at_least", "fraction", "one_of", "positive"]
@@ -79,6 +77,14 @@ class Conflicts(Protocol):
 class Prepared:
     """A Gram matrix that is taken every so many steps only, and what is known of it.
 
+    An exact matrix costs about five plain steps (network 400-256-256-128, 11 tasks, all labels there), so the methods take
+    it every few steps by default and weigh by the last one in between; ``every=1`` is the method as published. What that
+    changes was measured on four quadratics of 30 variables and sizes 0.3 to 10, whose minima and Pareto front are known,
+    after 400 steps with and without noise in the gradients: from every=1 to 4, or to 10, the mean log loss changed by -0.04
+    to +0.03 (PCGrad, CAGrad, Nash-MTL, FairGrad, MGDA, AIM), and the distance from the front, the length of the shortest
+    combination of the true gradients, by 11 % or less where noise dominates. GCond, whose resolution holds
+    for one set of gradients only, diverged with a matrix that was 10 steps old, and is therefore not given that choice.
+
     gram : (m, m), pairs that were never seen together count as orthogonal
     fresh : whether it was taken at this step
     """
@@ -108,10 +114,10 @@ class Prepared:
         return Prepared(torch.where(both, kept, 0.0), True), {"gram": kept, "known": state["known"] | both}
 
 
-def cosines(M: Tensor) -> Tensor:
+def gradient_cosines(M: Tensor) -> Tensor:
     """M_ij / sqrt(M_ii M_jj) (m, m), 0 where a gradient is 0.
 
-    >>> cosines(torch.tensor([[4.0, 1.0], [1.0, 0.0]]))
+    >>> gradient_cosines(torch.tensor([[4.0, 1.0], [1.0, 0.0]]))
     tensor([[1., 0.],
             [0., 0.]])
     """
@@ -138,28 +144,3 @@ def select(M: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
 def spread(values: Tensor, index: Tensor, m: int) -> Tensor:
     """(m,) with `values` (p,) at `index` and 0 elsewhere."""
     return torch.zeros(m, dtype=values.dtype).index_copy_(0, index, values)
-
-
-def keep_absent(new: State, old: State, present: Tensor) -> State:
-    """The next state, in which everything that belongs to an absent task is what it was.
-
-    A tensor whose every axis has length m belongs to tasks (m,) or to pairs (m, m); of pairs, both must be present.
-    """
-    m, kept = len(present), {}
-    for name, value in new.items():
-        if name not in old or value.shape != old[name].shape:
-            kept[name] = value
-        elif value.ndim == 1 and len(value) == m:
-            kept[name] = torch.where(present, value, old[name])
-        elif value.ndim == 2 and value.shape == (m, m):
-            kept[name] = torch.where(present[:, None] & present[None, :], value, old[name])
-        else:
-            kept[name] = value
-    return kept
-
-
-def check_state(state: State, name: str, m: int, what: str) -> None:
-    """Say so where a state belongs to another number of tasks."""
-    if name not in state or len(state[name]) != m:
-        found = f"{len(state[name])} tasks" if name in state else "another method"
-        raise DataError(f"the state given to {what} belongs to {found}, but there are {m} tasks; call init({m})")

@@ -16,15 +16,16 @@ from surrogates.errors import DataError, missing_extra
 
 from ..weighting import Weighting, weighting_by_name
 from ..weighting._base import Balance
-from ._base import Prepared, SeenTasks, State, at_least, keep_absent, select, spread
+from ._base import Prepared, SeenTasks, State, at_least, select, spread
 
 
 @dataclass(frozen=True)
 class LossWeights:
     """A weighting of `surrogates.training.weighting` that looks at losses only, as a method for tasks.
 
-    An absent task's loss is the last one that was seen of it, so that to the weighting nothing has happened to it; its
-    weight is 0, and its entries of the state stay. A task that was never seen yet counts with the mean of the others.
+    The weighting is shown the tasks that are present, with their entries of its state; the others keep theirs. So for it
+    nothing has happened to a task since it was last there. A task's entries begin when it is first seen.
+
     Methods that need gradients or residuals (GradNorm, NTK, ...) are refused when they ask for them.
 
     Parameters
@@ -39,29 +40,39 @@ class LossWeights:
             object.__setattr__(self, "weighting", weighting_by_name(self.weighting))
 
     def init(self, m: int) -> State:
-        return {"last": torch.full((m,), torch.nan, dtype=torch.float64), "begun": torch.tensor(False)}
+        return {"begun": torch.zeros(m, dtype=torch.bool)}
 
     def step(self, state: State, seen: SeenTasks) -> tuple[Tensor, State]:
         assert not isinstance(self.weighting, str)
         if not seen.present.any():
             return torch.zeros(len(seen.present), dtype=torch.float64), state
-        last = torch.where(seen.present, seen.losses, state["last"])
-        filled = torch.where(last.isnan(), seen.losses[seen.present].mean(), last)
-        view = _Losses(seen, filled, seen.step if bool(state["begun"]) else 0)
+        m, index = len(seen.present), seen.present.nonzero()[:, 0]
         inner = {name.removeprefix("inner."): value for name, value in state.items() if name.startswith("inner.")}
-        inner = inner if bool(state["begun"]) else self.weighting.init(view)
-        answer, following = self.weighting.step(inner, view)
+        new = seen.present & ~state["begun"]
+        if new.any():  # entries as of a start with the losses as they are now
+            filled = torch.where(seen.present, seen.losses, 1.0)
+            fresh = self.weighting.init(_Losses(seen, seen.names, filled, 0))
+            inner = {
+                name: torch.where(new, value, inner.get(name, value)) if value.shape == (m,) else inner.get(name, value)
+                for name, value in fresh.items()
+            }
+        names = tuple(seen.names[i] for i in index.tolist())
+        shown = {name: value[index] if value.shape == (m,) else value for name, value in inner.items()}
+        step = seen.step if bool(state["begun"].any()) else 0
+        answer, following = self.weighting.step(shown, _Losses(seen, names, seen.losses[index], step))
+        for name, value in following.items():
+            own = name in inner and inner[name].shape == (m,)
+            inner[name] = inner[name].index_copy(0, index, value) if own else value
         weights = answer.weights if isinstance(answer, Balance) else answer
-        following = keep_absent(following, inner, seen.present)
-        kept = {"last": last, "begun": torch.tensor(True)} | {f"inner.{n}": value for n, value in following.items()}
-        return torch.where(seen.present, weights, 0.0), kept
+        kept = {"begun": state["begun"] | seen.present} | {f"inner.{name}": value for name, value in inner.items()}
+        return spread(weights, index, m), kept
 
 
 class _Losses:
     """What a weighting for complete losses sees."""
 
-    def __init__(self, seen: SeenTasks, losses: Tensor, step: int) -> None:
-        self.names, self.losses, self.step = seen.names, losses, step
+    def __init__(self, seen: SeenTasks, names: tuple[str, ...], losses: Tensor, step: int) -> None:
+        self.names, self.losses, self.step = names, losses, step
         self.max_steps, self.generator = seen.max_steps, seen.generator
 
     def gradients(self) -> Tensor:

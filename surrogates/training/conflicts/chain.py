@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Numbers that a piece of the work may hold at once (4 MB in float64); pieces change memory, not results.
-_PIECE = 2**19
+#: Numbers that a piece of the work may hold at once (half a MB in float64); pieces change memory, not results.
+_PIECE = 2**16
 
 
 class Layer(NamedTuple):
@@ -39,15 +39,12 @@ class Record:
     sums: tuple[Tensor, ...]
     z: Tensor
 
-    def derivatives(self) -> list[Tensor | None]:
-        """σ'_l(s_l) (B, out) of every layer, through the graph, so that a dropout's mask is the one that was drawn."""
-        found: list[Tensor | None] = []
-        for (_, activation), s, h in zip(self.layers, self.sums, (*self.inputs[1:], self.z), strict=True):
-            if activation is None or not s.requires_grad:  # below the first trainable layer nobody asks
-                found.append(None)
-            else:
-                found.append(torch.autograd.grad(h, s, torch.ones_like(h), retain_graph=True)[0])
-        return found
+    def derivative(self, k: int) -> Tensor | None:
+        """σ'_k(s_k) (B, out), through the graph, so that a dropout's mask is the one that was drawn. None: the identity."""
+        s, h = self.sums[k], (*self.inputs[1:], self.z)[k]
+        if self.layers[k].activation is None or not s.requires_grad:  # below the first trainable layer nobody asks
+            return None
+        return torch.autograd.grad(h, s, torch.ones_like(h), retain_graph=True)[0]
 
 
 def run(layers: tuple[Layer, ...], X: Tensor, parameters: list[tuple[Tensor, Tensor | None]] | None = None) -> Record:
@@ -65,13 +62,27 @@ def run(layers: tuple[Layer, ...], X: Tensor, parameters: list[tuple[Tensor, Ten
 def push(record: Record, tangents: list[tuple[Tensor, Tensor | None]]) -> Tensor:
     """ż (B, h) along a direction (Ẇ_l, ḃ_l) in the parameters: forward mode, by hand."""
     ȧ: Tensor | None = None
-    for (linear, _), a, D, (Ẇ, ḃ) in zip(record.layers, record.inputs, record.derivatives(), tangents, strict=True):
+    for k, ((linear, _), a, (Ẇ, ḃ)) in enumerate(zip(record.layers, record.inputs, tangents, strict=True)):
         ṡ = F.linear(a.detach(), Ẇ, ḃ)
         if ȧ is not None:
             ṡ = ṡ + F.linear(ȧ, linear.weight.detach())
+        D = record.derivative(k)
         ȧ = ṡ if D is None else D * ṡ
     assert ȧ is not None
     return ȧ
+
+
+def displaced(record: Record, tangents: list[tuple[Tensor, Tensor | None]], rate: float) -> Tensor:
+    """z (B, h) of the same inputs at θ - rate (Ẇ, ḃ), one layer's parameters at a time, of the first only the change."""
+    h = record.inputs[0]
+    for k, ((linear, activation), (Ẇ, ḃ)) in enumerate(zip(record.layers, tangents, strict=True)):
+        if k == 0:
+            s = record.sums[0].detach() - rate * F.linear(h, Ẇ, ḃ)
+        else:
+            b = None if ḃ is None else linear.bias.detach() - rate * ḃ
+            s = F.linear(h, torch.sub(linear.weight.detach(), Ẇ, alpha=rate), b)
+        h = s if activation is None else activation(s)
+    return h
 
 
 def layers_of(trunk: nn.Module, X: Tensor) -> tuple[Layer, ...] | None:
@@ -173,7 +184,6 @@ def visit(
     δ (p, B, h) are cotangents of z. The fourth argument is the place of the layer's first parameter in the flat gradient.
     """
     p, B = rows.size
-    derivatives = record.derivatives()
     width = max([δ.shape[-1], *(s.shape[1] for s in record.sums)])
     held = δ.new_empty(len(rows.row), width)
     C = held[:, : δ.shape[-1]]
@@ -185,7 +195,7 @@ def visit(
     for k in reversed(range(len(record.layers))):
         if k < lowest:
             return
-        if (D := derivatives[k]) is not None:
+        if (D := record.derivative(k)) is not None:
             _scale(C, D, rows)
         linear = record.layers[k].linear
         if _count(linear):
@@ -239,34 +249,40 @@ def chain_gram(record: Record, δ: Tensor, rows: Rows) -> Tensor:
     M = torch.zeros(p, p, dtype=torch.float64)
 
     def add(C: Tensor, a: Tensor, linear: nn.Linear, start: int) -> None:
-        A, N, out = augmented(a, linear), len(C), C.shape[1]
+        N, out, width = len(C), C.shape[1], a.shape[1]
         costs = {
-            "explicit": (N + p * p) * out * A.shape[1],
-            "kernel": (p * B + p * p) * B * out + B * B * A.shape[1],
-            "pairs": N * N * (out + 2) + B * B * A.shape[1],
+            _explicit: (N + p * p) * out * width,
+            _kernel: (p * B + p * p) * B * out + B * B * width,
+            _pairs: N * N * (out + 2) + B * B * width,
         }
-        road = min(costs, key=lambda name: costs[name])
-        M.add_({"explicit": _explicit, "kernel": _kernel, "pairs": _pairs}[road](C, A, rows))
+        M.add_(min(costs, key=lambda road: costs[road])(C, a, linear, rows))
 
     with torch.no_grad():
         visit(record, δ, rows, add)
     return (M + M.T) / 2
 
 
-def _explicit(C: Tensor, A: Tensor, rows: Rows) -> Tensor:
+def _explicit(C: Tensor, a: Tensor, linear: nn.Linear, rows: Rows) -> Tensor:
     """One piece of every task's gradient at a time."""
+    A = augmented(a, linear)
     p, out = rows.size[0], C.shape[1]
-    piece, M = max(1, _PIECE // (p * A.shape[1])), torch.zeros(p, p, dtype=torch.float64)
+    piece, M = max(8, _PIECE // (p * A.shape[1])), torch.zeros(p, p, dtype=torch.float64)
     for low in range(0, out, piece):
         flat = gradients(C, A, rows, low, min(low + piece, out)).flatten(1)
         M += (flat @ flat.T).double()
     return M
 
 
-def _kernel(C: Tensor, A: Tensor, rows: Rows) -> Tensor:
+def _products(a: Tensor, linear: nn.Linear) -> Tensor:
+    """K (B, B) = AA', without making A."""
+    K = a @ a.T if linear.weight.requires_grad else a.new_zeros(len(a), len(a))
+    return K.add_(1.0) if linear.bias is not None and linear.bias.requires_grad else K
+
+
+def _kernel(C: Tensor, a: Tensor, linear: nn.Linear, rows: Rows) -> Tensor:
     """tr(δ_i' K δ_j) with K = AA' (B, B), some outputs at a time."""
     (p, B), out = rows.size, C.shape[1]
-    K, M = A @ A.T, torch.zeros(p, p, dtype=torch.float64)
+    K, M = _products(a, linear), torch.zeros(p, p, dtype=torch.float64)
     piece = max(1, _PIECE // (2 * p * B))
     for low in range(0, out, piece):
         part = C[:, low : low + piece]
@@ -279,22 +295,28 @@ def _kernel(C: Tensor, A: Tensor, rows: Rows) -> Tensor:
     return M
 
 
-def _pairs(C: Tensor, A: Tensor, rows: Rows) -> Tensor:
+def _pairs(C: Tensor, a: Tensor, linear: nn.Linear, rows: Rows) -> Tensor:
     """Σ over labels of i and of j of (δ·δ)(a·a); for few labels."""
-    both = (C @ C.T) * (A @ A.T)[rows.row][:, rows.row]
+    both = (C @ C.T) * _products(a, linear)[rows.row][:, rows.row]
     into = torch.zeros(rows.size[0], len(C), dtype=C.dtype)
     into[rows.task, torch.arange(len(C))] = 1.0
     return (into @ both @ into.T).double()
 
 
 def chain_sketch(record: Record, δ: Tensor, rows: Rows, signs: Tensor, r: int) -> Tensor:
-    """S (p, r) in float64: entry b is the sum of ± the gradient's entries whose place is b modulo r."""
+    """S (p, r) in float64: entry b is the sum of ± the gradient's entries whose place is b modulo r.
+
+    A layer with more than r inputs is folded in the same way along its inputs first, which the gradient never sees: of
+    δ_i'A only δ_i'(AR) is formed, RR' = I on average.
+    """
     p = rows.size[0]
     S = torch.zeros(p, r, dtype=torch.float64)
 
     def add(C: Tensor, a: Tensor, linear: nn.Linear, start: int) -> None:
         A, out = augmented(a, linear), C.shape[1]
-        piece = max(1, _PIECE // (p * A.shape[1]))
+        if A.shape[1] > r:  # fewer columns first: δ_i'(A R), R the same random signs in the same fold
+            A = folded(A, signs, start, r)
+        piece = max(8, _PIECE // (p * A.shape[1]))
         for low in range(0, out, piece):
             flat = gradients(C, A, rows, low, min(low + piece, out)).flatten(1)
             S.add_(folded(flat, signs, start + low * A.shape[1], r))
@@ -307,5 +329,5 @@ def chain_sketch(record: Record, δ: Tensor, rows: Rows, signs: Tensor, r: int) 
 def folded(flat: Tensor, signs: Tensor, start: int, r: int) -> Tensor:
     """A part (p, n) of the gradients, from place `start` on, as its share of the sketch (p, r)."""
     n = flat.shape[1]
-    signed = F.pad(flat * signs[start : start + n], (0, -n % r))
-    return torch.roll(signed.reshape(len(flat), -1, r).sum(1), start % r, 1).double()
+    signed = F.pad(flat * signs[start : start + n].to(flat.dtype), (0, -n % r))
+    return torch.roll(signed.reshape(len(flat), -1, r).sum(1), start % r, 1)

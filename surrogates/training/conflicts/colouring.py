@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ._base import SeenTasks, State, at_least, cosines, fraction, one_of, positive
+from ._base import SeenTasks, State, at_least, fraction, gradient_cosines, one_of, positive
 
 Schedule = Literal["log", "linear", "cosine", "constant"]
 
@@ -46,7 +46,7 @@ class Colouring:
 
     memory: float = 0.9
     refresh: int = 32
-    every: int = 4
+    every: int = 8
     sketch: int = 1024
     start: float = 1.0
     target: float = 0.25
@@ -104,7 +104,7 @@ class Colouring:
 
     def conflicts(self, state: State, τ: float) -> Tensor:
         """(m, m) bool: the edges at threshold τ, from the sketches of a state; a diagnostic by itself."""
-        edges = -cosines(state["sketches"] @ state["sketches"].T) > τ
+        edges = -gradient_cosines(state["sketches"] @ state["sketches"].T) > τ
         return edges & ~torch.eye(len(edges), dtype=torch.bool)
 
 

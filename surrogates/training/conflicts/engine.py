@@ -8,12 +8,12 @@ from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import functional_call
 
 from surrogates.errors import DataError
 
 from ._base import one_of
-from .chain import Layer, Record, Rows, chain_gram, chain_sketch, folded, layers_of, push, run
+from .chain import Layer, Record, Rows, chain_gram, chain_sketch, displaced, folded, layers_of, push, run
 
 Level = Literal["parameters", "representation"]
 
@@ -169,9 +169,16 @@ class Engine:
 
     def elsewhere(self, values: list[Tensor], batch: Batch) -> Tensor:
         """(m,) mean losses with other values of the trunk's trainable parameters; buffers stay as they are."""
-        given = dict(zip((name for name, _ in self.shared), values, strict=True))
+        if self._layers is not None:
+            by = {id(p): value for (_, p), value in zip(self.shared, values, strict=True)}
+            pairs = [(l.weight, l.bias) for l, _ in self._layers]
+            given: list[tuple[Tensor, Tensor | None]] = [
+                (by.get(id(W), W), None if b is None else by.get(id(b), b)) for W, b in pairs
+            ]
+            return self.outputs_of(run(self._layers, batch.X, given).z, batch)
+        named = dict(zip((name for name, _ in self.shared), values, strict=True))
         buffers = {name: buffer.clone() for name, buffer in self.trunk.named_buffers()}
-        z: Tensor = functional_call(self.trunk, given | buffers, (batch.X,))
+        z: Tensor = functional_call(self.trunk, named | buffers, (batch.X,))
         return self.outputs_of(z, batch)
 
     def signs(self, P: int) -> Tensor:
@@ -206,13 +213,14 @@ class Look:
             found = torch.autograd.grad(L.sum(), [Z, *engine.private], allow_unused=True)
         self._δ, self._own = found[0].detach(), found[1:]
         self.losses = torch.where(self.present, L.detach().double(), torch.nan)
+        self._last = False  # then the graph is let go on the way down
         self._gram: Tensor | None = None
         self._sketches: dict[int, Tensor] = {}
         self._shared: tuple[Tensor, list[Tensor]] | None = None
 
     def gram(self) -> Tensor:
         if self._gram is None:
-            δ, index, m = self._δ[self.present], self.present.nonzero()[:, 0], len(self.names)
+            δ, index, m = self._cotangents(), self.present.nonzero()[:, 0], len(self.names)
             if self.engine.level == "representation":
                 flat = δ.flatten(1)
                 M = (flat @ flat.T).double()
@@ -227,7 +235,7 @@ class Look:
 
     def sketch(self, r: int) -> Tensor:
         if r not in self._sketches:
-            δ, index = self._δ[self.present], self.present.nonzero()[:, 0]
+            δ, index = self._cotangents(), self.present.nonzero()[:, 0]
             signs = self.engine.signs(sum(p.numel() for _, p in self.engine.shared))
             self._sketches[r] = torch.zeros(len(self.names), r, dtype=torch.float64)
             if self._record is not None:
@@ -238,13 +246,16 @@ class Look:
         return self._sketches[r]
 
     def slope(self, weights: Tensor) -> float:
-        return float(sum(float((g.double() ** 2).sum()) for g in self.shared_gradient(weights)))
+        return float(torch.stack(torch._foreach_norm(self.shared_gradient(weights))).double().square().sum())
 
     def ahead(self, weights: Tensor, rate: float) -> Tensor:
         g = self.shared_gradient(weights)
         with self._same_noise(), torch.no_grad():
-            there = torch._foreach_sub([p for _, p in self.engine.shared], g, alpha=rate)
-            L = self.engine.elsewhere(list(there), self._batch)
+            if self._record is not None:
+                L = self.engine.outputs_of(displaced(self._record, self._pairs(g), rate), self._batch)
+            else:
+                there = torch._foreach_sub([p for _, p in self.engine.shared], g, alpha=rate)
+                L = self.engine.elsewhere(list(there), self._batch)
         return torch.where(self.present, L.double(), torch.nan)
 
     def guidance(self, weights: Tensor, rate: float) -> Tensor:
@@ -253,13 +264,14 @@ class Look:
                 "the method asks for a guidance batch, but there is none; give the loop guidance data, or set the "
                 "method's guide to 0"
             )
-        g, batch = self.shared_gradient(weights), self._guidance_batch()
+        there, self._shared = self.shared_gradient(weights), None  # becomes the place, and is made anew when needed
+        for (_, p), g in zip(self.engine.shared, there, strict=True):
+            g.mul_(-rate).add_(p.detach()).requires_grad_()
         with torch.enable_grad():
-            there = [
-                (p.detach() - rate * step).requires_grad_() for (_, p), step in zip(self.engine.shared, g, strict=True)
-            ]
-            h = torch.autograd.grad(self.engine.elsewhere(there, batch).sum(), there, allow_unused=True)
-        direction = [_or_zero(value, like) for value, like in zip(h, there, strict=True)]
+            L = self.engine.elsewhere(there, self._guidance_batch()).sum()
+            h = torch.autograd.grad(L, there, allow_unused=True)
+        direction = [_or_zero(value, p) for value, (_, p) in zip(h, self.engine.shared, strict=True)]
+        del there, L
         pushed = self._push(direction)
         return torch.where(self.present, (self._δ * pushed).flatten(1).sum(1).double(), 0.0)
 
@@ -272,45 +284,55 @@ class Look:
         """G'c, one tensor for each trainable parameter of the trunk; kept until other weights come."""
         if self._shared is None or not torch.equal(self._shared[0], weights):
             c = torch.where(self.present, weights, 0.0).to(self._δ.dtype)
-            self._shared = (weights.clone(), self._pull(torch.tensordot(c, self._δ, 1)))
+            δ = torch.tensordot(c, self._δ, 1)
+            if self._last:
+                self._record, self._δ = None, δ.new_zeros(0)
+            self._shared = (weights.clone(), self._pull(δ))
         return self._shared[1]
 
     def backward(self, weights: Tensor) -> None:
-        """Set `grad` of every trainable parameter: G'c in the trunk, each task's own in the heads."""
+        """Set `grad` of every trainable parameter: G'c in the trunk, each task's own in the heads.
+
+        The last thing to be asked: what the forward pass left is let go on the way.
+        """
+        self._last = True
         for (_, p), g in zip(self.engine.shared, self.shared_gradient(weights), strict=True):
             p.grad = g
         for p, own in zip(self.engine.private, self._own, strict=True):
             p.grad = _or_zero(own, p)
 
+    def _cotangents(self) -> Tensor:
+        """(p, B, h) of the tasks that are present."""
+        return self._δ if bool(self.present.all()) else self._δ[self.present]
+
     def _pull(self, δ: Tensor) -> list[Tensor]:
         """(B, h) cotangent of z -> gradient of the shared parameters."""
         parameters = [p for _, p in self.engine.shared]
-        found = torch.autograd.grad(self._z, parameters, δ, retain_graph=True, allow_unused=True)
+        found = torch.autograd.grad(self._z, parameters, δ, retain_graph=not self._last, allow_unused=True)
         return [_or_zero(g, p) for g, p in zip(found, parameters, strict=True)]
 
     def _push(self, direction: list[Tensor]) -> Tensor:
         """Direction in the shared parameters -> ż (B, h)."""
-        given = {id(p): h for (_, p), h in zip(self.engine.shared, direction, strict=True)}
         if self._record is not None:
-            tangents: list[tuple[Tensor, Tensor | None]] = []
-            for linear, _ in self._record.layers:
-                b = linear.bias
-                tangent = None if b is None else given.get(id(b), torch.zeros_like(b))
-                tangents.append((given.get(id(linear.weight), torch.zeros_like(linear.weight)), tangent))
             with torch.no_grad():
-                return push(self._record, tangents)
-        names = [name for name, _ in self.engine.shared]
-        buffers = {name: buffer.clone() for name, buffer in self.engine.trunk.named_buffers()}
-
-        def trunk(values: list[Tensor]) -> Tensor:
-            z: Tensor = functional_call(
-                self.engine.trunk, dict(zip(names, values, strict=True)) | buffers, (self._batch.X,)
+                return push(self._record, self._pairs(direction))
+        with torch.enable_grad():  # the derivative of J'u along the direction, with respect to u, is J h
+            u = torch.zeros_like(self._z, requires_grad=True)
+            pulled = torch.autograd.grad(
+                self._z, [p for _, p in self.engine.shared], u, create_graph=True, allow_unused=True
             )
-            return z
+            along = [(g * h).sum() for g, h in zip(pulled, direction, strict=True) if g is not None]
+            return torch.autograd.grad(torch.stack(along).sum(), u)[0]
 
-        with self._same_noise():
-            ż: Tensor = jvp(trunk, ([p.detach() for _, p in self.engine.shared],), (direction,))[1]
-        return ż
+    def _pairs(self, direction: list[Tensor]) -> list[tuple[Tensor, Tensor | None]]:
+        """The same by layers of the chain: (Ẇ_l, ḃ_l), zero where nothing is trained."""
+        assert self._record is not None
+        given = {id(p): h for (_, p), h in zip(self.engine.shared, direction, strict=True)}
+
+        def of(p: Tensor) -> Tensor:
+            return given[id(p)] if id(p) in given else torch.zeros_like(p)
+
+        return [(of(l.weight), None if l.bias is None else of(l.bias)) for l, _ in self._record.layers]
 
     def _flat(self, δ: Tensor) -> Tensor:
         return torch.cat([g.flatten() for g in self._pull(δ)])

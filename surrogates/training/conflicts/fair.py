@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ._base import Prepared, SeenTasks, State, at_least, positive, select, spread
@@ -20,21 +22,20 @@ class FairGrad:
         M c = c^{-1/α},     the minimum of  ½ c'Mc - Σ φ(c_i),  φ' = c^{-1/α}                      (strictly convex)
 
     Ban & Ji, arXiv:2402.15638, equation 4: α -> 0 the sum's direction, 1 proportional fairness (every c_i g·g_i = 1, Nash),
-    -> ∞ max-min. The paper solves the equation by least squares; we minimise the convex function by a damped Newton method
-    in log c, exactly and without bounds.
+    -> ∞ max-min. The paper solves the equation by least squares; we minimise the convex function by a damped Newton method.
 
-    Where we differ: 1e-6 of M's mean diagonal is added to it. A positive combination of the gradients that vanishes
+    Where we differ: M's diagonal is made larger by 1e-6 of itself. A positive combination of the gradients that vanishes
     (Pareto stationary) would otherwise send c to infinity. c is then scaled to sum to the number of tasks, so that the
     optimiser's rate means the same as for the plain sum; a gradient that is zero leaves its task the weight 0.
 
     Parameters
     ----------
     alpha : α; the paper takes 2 for QM9
-    every : steps between two Gram matrices; the weights follow from the last one
+    every : steps between two Gram matrices; the weights follow from the last one, see `Prepared`
     """
 
     alpha: float = 2.0
-    every: int = 1
+    every: int = 4
 
     def __post_init__(self) -> None:
         positive(self.alpha, "alpha")
@@ -56,10 +57,10 @@ class NashMTL:
 
     Parameters
     ----------
-    every : steps between two Gram matrices; the weights follow from the last one
+    every : steps between two Gram matrices; the weights follow from the last one, see `Prepared`
     """
 
-    every: int = 1
+    every: int = 4
 
     def __post_init__(self) -> None:
         at_least(self.every, 1, "every")
@@ -81,39 +82,37 @@ def fair_step(α: float, every: int, state: State, seen: SeenTasks) -> tuple[Ten
 
 
 def fair_weights(M: Tensor, α: float, *, ridge: float = _RIDGE, max_steps: int = 60) -> Tensor:
-    """c (p,) > 0 with (M + ridge mean(diag M) I) c = c^{-1/α}.
+    """c (p,) > 0 with (M + ridge diag M) c = c^{-1/α}.
 
-    Newton's method in x = log c with the function f = ½ c'Mc - Σ φ(c) and step halving. The equations are scaled to
-    gradients of length 1 first: c_i = v_i s_i^{...} would change the power, so only the common scale is taken out.
+    Newton's method for the convex f = ½ c'Mc - Σ φ(c) with steps that stay positive; M's common scale is taken out first.
 
     >>> fair_weights(torch.eye(2).double() * 4, 1.0, ridge=0.0)
     tensor([0.5000, 0.5000], dtype=torch.float64)
     """
     if len(M) == 0:
         return M.new_zeros(0)
-    scale = M.diagonal().mean()
-    A = M / scale + ridge * torch.eye(len(M), dtype=M.dtype)
-    q = 1.0 / α
-    x = -A.diagonal().log() / (1 + q)  # exact for orthogonal gradients
+    G, scale = M.numpy(), float(M.diagonal().mean())
+    A, q = (G + ridge * np.diag(G.diagonal())) / scale, 1.0 / α
+    c = A.diagonal() ** (-1 / (1 + q))  # exact for orthogonal gradients
+    value = _value(A, c, q)
     for _ in range(max_steps):
-        c = x.exp()
-        Ac, power = A @ c, c**-q
-        slope = c * (Ac - power)
-        if slope.abs().max() <= 1e-12 * (c * power).max():
+        slope, curvature = A @ c - c**-q, q * c ** (-q - 1)
+        if np.abs(slope * c**q).max() <= 1e-9:
             break
-        # curvature in x without the term of the slope's own sign where that would make it indefinite
-        H = c[:, None] * A * c[None, :] + torch.diag(q * c * power + slope.clamp_min(0.0))
-        step = -torch.linalg.solve(H, slope)
-        step, before = step * min(1.0, 3.0 / float(step.abs().max())), _value(A, x, q)
-        t = 1.0
-        while _value(A, x + t * step, q) > before + 1e-4 * t * float(slope @ step) + 1e-13 * abs(before) and t > 1e-8:
+        step = -np.linalg.solve(A + np.diag(curvature), slope)
+        shrinks = step < 0
+        noise = 1e-14 * abs(value)  # below it, the value can't tell a good step
+        t = min(1.0, float((-0.9 * c[shrinks] / step[shrinks]).min())) if shrinks.any() else 1.0
+        while (new := _value(A, c + t * step, q)) > value + 1e-4 * t * (slope @ step) + noise and t > 1e-9:
             t /= 2
-        x = x + t * step
-    return x.exp() * scale ** (-1.0 / (1.0 + q))  # (M/s) c' = c'^-q  <=>  M c = c^-q with c = c' s^(-1/(1+q))
+        if t <= 1e-9:
+            break
+        c, value = c + t * step, new
+    # (M/s) c' = c'^-q  <=>  M c = c^-q with c = c' s^(-1/(1+q))
+    return torch.from_numpy(c * scale ** (-1.0 / (1.0 + q)))
 
 
-def _value(A: Tensor, x: Tensor, q: float) -> float:
-    """½ c'Ac - Σ φ(c), c = exp x."""
-    c = x.exp()
-    φ = x if q == 1.0 else c ** (1 - q) / (1 - q)
+def _value(A: NDArray[np.float64], c: NDArray[np.float64], q: float) -> float:
+    """½ c'Ac - Σ φ(c)."""
+    φ = np.log(c) if q == 1.0 else c ** (1 - q) / (1 - q)
     return float(0.5 * c @ A @ c - φ.sum())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._base import SeenTasks, State, positive
+from ._base import SeenTasks, State, at_least, positive
 from ._masked import masked_adam, masked_moments
 from .lookahead import foreseen
 
@@ -32,13 +32,16 @@ class AheadFAMO:
     rate : of ξ
     decay : pull of ξ towards 0
     fall : share of the losses that a look ahead is to take off
+    every : steps between two looks; ξ is kept in between
     """
 
     rate: float = 0.025
     decay: float = 1e-3
     fall: float = 0.01
+    every: int = 2
 
     def __post_init__(self) -> None:
+        at_least(self.every, 1, "every")
         positive(self.rate, "rate")
         positive(self.fall, "fall")
         positive(self.decay, "decay", zero=True)
@@ -54,7 +57,7 @@ class AheadFAMO:
         L = torch.where(counts, seen.losses, 1.0)
         z = torch.where(counts, torch.softmax(ξ.masked_fill(~counts, -torch.inf), 0), 0.0)
         w = int(counts.sum()) * z / L / (z / L).sum()
-        gains = foreseen(seen, w, self.fall) if int(counts.sum()) > 1 else None
+        gains = None if seen.step % self.every or int(counts.sum()) < 2 else foreseen(seen, w, self.fall)
         if gains is None:
             return w, state
         δ = torch.where(counts, gains / L, 0.0)  # log L - log(L - αg) to first order, per α

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from surrogates.errors import DataError
 
-from ._base import Prepared, SeenTasks, State, at_least, fraction, positive, select, spread
+from ._base import SeenTasks, State, at_least, fraction, positive, select, spread
 
 Array = NDArray[np.float64]
 
@@ -33,13 +33,17 @@ class GCond:
 
         stability · max(0, cos(g_k, g_k of the step before)) + (1 - stability) · (|g_k| / n̄_k) / Σ over the pair of it
 
-    with n̄_k a running mean of |g_k|; but if one task has won the last `dominance` conflicts, the other wins.
+    with n̄_k a running mean of |g_k|, and at equal scores (as at the first step) the longer gradient; but if one task has
+    won the last `dominance` conflicts, the other wins.
 
     Limarenko & Studenikina, arXiv:2509.07252 ("smooth mode"). We had the authors' description and a reading of their code
     second-hand; nothing was copied. The Gram form is ours. Where we differ: scores use this step's and the last step's raw
     gradients (their code, unlike its comment, the projected ones), whose cosine is taken from `sketch` numbers for each task
     instead of copies of the gradients (error about 1/√sketch); only conflicts below `main` have a winner that counts for
     `dominance` (above, both are treated alike); momentum and Lion steps are left to the optimiser.
+
+    **Cost**: a Gram matrix and sketches at every step, about twelve plain steps (six without sketches); use it with large
+    batches, or in the stochastic mode.
 
     **Accumulate, then resolve**: the conflicts are to be resolved on gradients of many rows. The Gram matrix of gradients
     accumulated over A batches needs all their rows' cotangents anyway, so give the loop a batch size that is A times as
@@ -53,7 +57,6 @@ class GCond:
     norm_memory, norm_cap : of n̄_k; gradients longer than norm_cap · n̄_k are shortened to it, None: not
     dominance : see above
     sketch : numbers for each task
-    every : steps between two resolutions; in between the last C is used
 
     Examples
     --------
@@ -72,7 +75,6 @@ class GCond:
     norm_cap: float | None = None
     dominance: int = 3
     sketch: int = 256
-    every: int = 1
 
     def __post_init__(self) -> None:
         if not -1.0 <= self.critical < self.main < self.weak <= 1.0:
@@ -85,7 +87,7 @@ class GCond:
         fraction(self.norm_memory, "norm_memory")
         if self.norm_cap is not None:
             positive(self.norm_cap, "norm_cap")
-        for name in ("dominance", "sketch", "every"):
+        for name in ("dominance", "sketch"):
             at_least(getattr(self, name), 1, name)
 
     def init(self, m: int) -> State:
@@ -93,17 +95,12 @@ class GCond:
             "norms": torch.full((m,), torch.nan, dtype=torch.float64),
             "previous": torch.zeros(m, self.sketch if self.stability else 0, dtype=torch.float64),
             "winners": torch.full((self.dominance,), -1),
-            "coefficients": torch.eye(m, dtype=torch.float64),
-            **Prepared.init(m),
         }
 
     def step(self, state: State, seen: SeenTasks) -> tuple[Tensor, State]:
-        prepared, kept = Prepared.of(state, seen, self.every)
         present, m = seen.present, len(seen.present)
-        if not prepared.fresh:
-            return torch.where(present, state["coefficients"][present].sum(0), 0.0), state
-        M, index = select(prepared.gram, present)
-        norms, now = M.diagonal().clamp_min(0.0).sqrt(), state | kept
+        M, index = select(seen.gram(), present)
+        norms, now = M.diagonal().clamp_min(0.0).sqrt(), dict(state)
         before = state["norms"][index]
         mean = torch.where(before.isnan(), norms, self.norm_memory * before + (1 - self.norm_memory) * norms)
         stable = self._stability(state, seen, index)
@@ -113,8 +110,6 @@ class GCond:
         )
         won = [int(w) for w in state["winners"]]
         C, won = self.resolve(M.numpy(), stable.numpy(), size.numpy(), index.tolist(), won, np.diag(starts.numpy()))
-        now["coefficients"] = state["coefficients"].clone()
-        now["coefficients"][index[:, None], index[None, :]] = torch.from_numpy(C)
         now["norms"] = state["norms"].index_copy(0, index, mean)
         now["winners"] = torch.tensor(won)
         if self.stability:
@@ -147,7 +142,7 @@ class GCond:
                 break
             i, j = divmod(int(γ.argmin()), p)
             i, j = min(i, j), max(i, j)
-            w, l = self._judge(i, j, stable, size, tasks, won)
+            w, l = self._judge((i, j), stable, size, np.sqrt(M.diagonal().clip(0.0)), tasks, won)
             if γ[i, j] < self.main:
                 won = [*won[1:], tasks[w]]
             s_w, s_l = self.strengths(float(γ[i, j]))
@@ -156,13 +151,18 @@ class GCond:
             C[l] = old_l - s_l * (Q[w, l] / Q[w, w]) * old_w
         return C, won
 
-    def _judge(self, i: int, j: int, stable: Array, size: Array, tasks: list[int], won: list[int]) -> tuple[int, int]:
+    def _judge(
+        self, pair: tuple[int, int], stable: Array, size: Array, lengths: Array, tasks: list[int], won: list[int]
+    ) -> tuple[int, int]:
         """Winner and loser."""
+        i, j = pair
         for k, other in ((i, j), (j, i)):
             if all(w == tasks[k] for w in won):
                 return other, k
         both = max(size[i] + size[j], 1e-300)
-        score_i, score_j = (self.stability * stable[k] + (1 - self.stability) * size[k] / both for k in (i, j))
+        score_i, score_j = (
+            (self.stability * stable[k] + (1 - self.stability) * size[k] / both, lengths[k]) for k in (i, j)
+        )
         return (i, j) if score_i >= score_j else (j, i)
 
     def strengths(self, γ: float) -> tuple[float, float]:

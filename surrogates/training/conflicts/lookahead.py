@@ -37,14 +37,14 @@ class LookAhead:
     goal : "even" or "minimum-norm"
     rate : of λ
     fall : share of the losses that a look ahead is to take off
-    every : steps between two looks
+    every : steps between two looks; a look costs a forward pass, about half of a plain step
     floor : least share of a task: λ_i >= floor / m, so that none is lost from sight
     """
 
     goal: Literal["even", "minimum-norm"] = "even"
-    rate: float = 0.01
+    rate: float = 0.02
     fall: float = 0.01
-    every: int = 1
+    every: int = 2
     floor: float = 0.05
 
     def __post_init__(self) -> None:

@@ -24,10 +24,10 @@ class MGDA:
 
     Parameters
     ----------
-    every : steps between two Gram matrices; the weights follow from the last one
+    every : steps between two Gram matrices; the weights follow from the last one, see `Prepared`
     """
 
-    every: int = 1
+    every: int = 4
 
     def __post_init__(self) -> None:
         at_least(self.every, 1, "every")
@@ -54,11 +54,11 @@ class CAGrad:
     Parameters
     ----------
     pull : κ
-    every : steps between two Gram matrices; the weights follow from the last one
+    every : steps between two Gram matrices; the weights follow from the last one, see `Prepared`
     """
 
     pull: float = 0.4
-    every: int = 1
+    every: int = 4
 
     def __post_init__(self) -> None:
         positive(self.pull, "pull", zero=True)
@@ -99,7 +99,7 @@ def conflict_averse(M: Tensor, κ: float) -> Tensor:
     even = np.full(p, 1.0 / max(p, 1))
     scale = float(M.diagonal().max()) if p else 0.0
     if p < 2 or scale <= 0.0 or κ == 0.0:
-        return torch.ones(p, dtype=M.dtype) / (1 + κ**2) * (1 + κ if p == 1 else 1)
+        return torch.ones(p, dtype=M.dtype)  # nothing to be averse to
     A = M.numpy() / scale
     linear, radius = A @ even, κ * math.sqrt(max(float(even @ A @ even), 0.0))
 

@@ -24,10 +24,10 @@ class PCGrad:
 
     Parameters
     ----------
-    every : steps between two Gram matrices; the weights follow from the last one
+    every : steps between two Gram matrices; the weights follow from the last one, see `Prepared`
     """
 
-    every: int = 1
+    every: int = 4
 
     def __post_init__(self) -> None:
         at_least(self.every, 1, "every")

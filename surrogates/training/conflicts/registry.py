@@ -41,7 +41,7 @@ def conflicts_by_name(name: str) -> Conflicts:
     """A method with its defaults.
 
     >>> conflicts_by_name("pcgrad")
-    PCGrad(every=1)
+    PCGrad(every=4)
     >>> conflicts_by_name("torchjd:IMTLG")
     Aggregated('IMTLG', {}, every=1)
     """
