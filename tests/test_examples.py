@@ -83,3 +83,27 @@ def test_virtual_battery_meets_newcomers_and_keeps_its_promises(tmp_path: Path) 
     net = load(output / "virtual_battery.surrogate")
     assert len(net.population.units) == 12
     assert net.report.is_success == ("all fits converged" in printed)
+
+
+@pytest.mark.slow
+def test_molecular_properties_shares_what_helps(tmp_path: Path) -> None:
+    printed, output = run("molecular_properties.py", tmp_path, "--quick")
+    table = pd.read_csv(output / "molecular_properties.csv")
+    error = table.pivot_table(index=["labels", "property"], columns="sharing", values="error")
+    change = (error["auto"] / error["single"] - 1).groupby("labels").mean()
+    assert (change < 0.02).all()
+    assert change.min() < 0
+    assert "one more property from 32 labels" in printed
+    for name in ("molecular_properties.png", "molecular_affinity.png"):
+        assert (output / name).stat().st_size > 30_000
+    net = load(output / "molecular_properties.surrogate")
+    assert float(net.predict(["CCO"]).sel(property="boiling_point")["mean"]) == pytest.approx(351.4, abs=60)
+
+
+@pytest.mark.slow
+def test_molecular_fidelities_make_few_expensive_labels_do(tmp_path: Path) -> None:
+    printed, output = run("molecular_fidelities.py", tmp_path, "--quick")
+    assert (output / "molecular_fidelities.png").stat().st_size > 20_000
+    row = next(line.split() for line in printed.splitlines() if line.startswith("gap"))
+    alone, _, _, together = map(float, row[2:])
+    assert together < 0.8 * alone

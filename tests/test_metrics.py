@@ -254,9 +254,8 @@ def test_relative_change_doesnt_depend_on_units(errors: list[float], factor: flo
     change = relative_change(errors, reference)
     np.testing.assert_allclose(change, relative_change(errors * units, reference * units), rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(relative_change(factor * reference, reference), factor - 1, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(
-        relative_change([errors, 2 * reference], reference), [change, 1.0], rtol=1e-12, atol=1e-12
-    )
+    both = np.stack([np.asarray(errors), 2 * reference])
+    np.testing.assert_allclose(relative_change(both, reference), np.array([change, 1.0]), rtol=1e-12, atol=1e-12)
 
 
 def test_relative_change_by_hand() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,18 +14,18 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from surrogates.errors import DataError
+from surrogates.errors import DataError, FitWarning
 from surrogates.networks import LowRankAdapter, fit_last_layer
 from surrogates.posterior import Moments, decompose
 from surrogates.random import streams
 
 from .ensemble import FittedEnsemble
 from .features import Features
-from .learner import Answer, Training
+from .learner import Answer, Training, folds, molecule_groups
 from .parts import Calibration, Parts, TaskScaling
 from .property_network import Member
 from .report import PropertyReport
-from .table import Columns, Labels, refuse
+from .table import Columns, Labels, oddities, refuse, require_labels
 
 if TYPE_CHECKING:
     from .fitted import FittedMolecularNet
@@ -97,7 +98,7 @@ def fit_heads(ensemble: FittedEnsemble, training: Training, *, seed: int) -> Few
     head is fitted anew.
     """
     y = training.z[:, 0]
-    fold = np.random.default_rng([seed, 3]).permutation(len(y)) % min(FOLDS, len(y))
+    fold = folds(training.groups, FOLDS, seed)
     z = [_represent(member, training.features) for member in ensemble.members]
     candidates = {}
     for adapted in (False, True):
@@ -132,26 +133,27 @@ def with_task(
         if isinstance(from_few, bool) or not isinstance(from_few, int) or from_few < 2:
             raise DataError(f"from_few is {from_few!r}; it must be an integer >= 2")
         rows = np.sort(np.random.default_rng([seed, 2]).permutation(rows)[:from_few])
-    if len(rows) < 2:
-        raise DataError(f"property {name!r} has {len(rows)} labels; at least 2 are needed to know its level and scale")
     labels = labels.take(rows)
     keys = [key for row in rows.tolist() if (key := entries.keys[row]) is not None]
+    require_labels(keys, labels)
     embedding = None if entries.embedding is None else entries.embedding[rows]
     if not isinstance(parts.shared, FittedEnsemble):
         return fitted.model.refit(fitted, keys, embedding, labels, seed)
-    if labels.signs.any():
-        raise DataError(f"property {name!r} has bounds; add_task takes values only: leave the bounds out")
     tasks = TaskScaling.fit(labels)
     features = parts.features(keys, embedding)
-    training = Training((name,), features, tasks.scaled(labels.values), labels.signs, np.arange(len(keys)))
+    training = Training((name,), features, tasks.scaled(labels.values), labels.signs, molecule_groups(keys))
     learnt = fit_heads(parts.shared, training, seed=seed)
     wider = _widened(parts, learnt, tasks, labels, keys, embedding)
     k = len(parts.labels.properties)
     entry = PropertyReport(
         labels.units[0], len(rows), 0, 0.0, float(wider.errors[k]), None, None, float(wider.coverage[k])
     )
+    notes = oddities(keys, labels)
+    for note in notes:
+        warnings.warn(note, FitWarning, stacklevel=3)
     report = replace(
         fitted.report,
+        warnings=(*fitted.report.warnings, *notes),
         properties={**fitted.report.properties, name: entry},
         seconds=fitted.report.seconds + time.perf_counter() - began,
     )
@@ -189,9 +191,8 @@ def _widened(
         out[n:, m] = new
         return out
 
-    held_out = Answer(
-        *(grown(old, new[:, 0], np.nan) for old, new in zip(parts.held_out, learnt.held_out, strict=True))
-    )
+    own = learnt.held_out if tasks.varies[0] else Answer(*(np.zeros((more, 1)) for _ in range(3)))
+    held_out = Answer(*(grown(old, new[:, 0], np.nan) for old, new in zip(parts.held_out, own, strict=True)))
     wide = Labels(
         (*parts.labels.properties, *labels.properties),
         (*parts.labels.units, *labels.units),
@@ -199,6 +200,9 @@ def _widened(
         grown(parts.labels.signs, labels.signs[:, 0], 0),
     )
     scale = TaskScaling(np.append(parts.tasks.mean, tasks.mean), np.append(parts.tasks.std, tasks.std))
+    calibration = Calibration.fit(scale.scaled(wide.values), wide.signs, held_out)
+    factors = np.append(parts.calibration.variance.factors, calibration.variance.factors[-1])  # the old ones stay
+    calibration = replace(calibration, variance=replace(calibration.variance, factors=factors))
     comparison = parts.comparison
     if comparison is not None:
         comparison = comparison._replace(
@@ -219,7 +223,7 @@ def _widened(
         weights=np.append(parts.weights, 0.0),
         comparison=comparison,
         held_out=held_out,
-        calibration=Calibration.fit(scale.scaled(wide.values), wide.signs, held_out),
+        calibration=calibration,
     )
 
 

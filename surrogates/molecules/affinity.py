@@ -11,6 +11,7 @@ from surrogates.training.conflicts import AIM, label_overlap, overlap_warnings
 
 from .ensemble import FittedEnsemble
 from .gaussian import FittedProcesses
+from .learner import molecule_groups
 from .parts import Parts
 
 Floats = NDArray[np.float64]
@@ -24,7 +25,8 @@ def affinity(parts: Parts) -> xr.Dataset:
     xr.Dataset with
 
     * ``both``: number of molecules that have both labels; ``overlap``: their share of those of the rarer property
-    * ``label_correlation``: of the labels of these molecules, NaN for fewer than three
+    * ``label_correlation``: of the labels of these molecules, bounds left out, NaN for fewer than three; replicates count as
+      their mean
     * ``change``, ``deviation`` (property): relative change of the held-out error by sharing, negative where it helps, with
       its standard error; ``weight`` (property): of the shared model in predictions
     * ``process_correlation``: of the properties as functions of the molecule, as the Gaussian processes learnt it
@@ -33,19 +35,20 @@ def affinity(parts: Parts) -> xr.Dataset:
     * attrs ``warnings``: of each pair whose overlap is too small for its gradients to say much, see `overlap_warnings`
     """
     names = list(parts.labels.properties)
-    known, m = np.isfinite(parts.labels.values), len(names)
+    known, exact = _by_molecule(parts)
+    m = len(names)
     both = known.T.astype(np.int64) @ known.astype(np.int64)
     mask = torch.from_numpy(known)
     pairs = {
         "both": (both.astype(np.float64), "molecules with both labels"),
         "overlap": (label_overlap(mask).numpy(), "their share of the molecules of the property with fewer"),
-        "label_correlation": (_label_correlation(parts.labels.values), "correlation of labels"),
+        "label_correlation": (_label_correlation(exact), "correlation of labels"),
     }
     if isinstance(parts.shared, FittedProcesses):
         found = parts.shared.process.task_correlation().sel(property=names, property_2=names)
         pairs["process_correlation"] = (found.to_numpy(), "correlation of properties as functions of the molecule")
     if isinstance(parts.shared, FittedEnsemble):
-        cosines = np.mean([member.cosines for member in parts.shared.members], axis=0)
+        cosines = _mean_cosines([member.cosines for member in parts.shared.members])
         pairs["gradient_cosine"] = (_widened(cosines, m), "cosine of gradients by the shared parameters")
         method = parts.shared.ensemble.conflicts
         if isinstance(method, AIM):
@@ -64,6 +67,27 @@ def affinity(parts: Parts) -> xr.Dataset:
     answer["weight"] = ("property", parts.weights, {"long_name": "weight of the shared model in predictions"})
     answer.attrs["warnings"] = list(overlap_warnings(mask, tuple(names)))
     return answer
+
+
+def _by_molecule(parts: Parts) -> tuple[NDArray[np.bool_], Floats]:
+    """Which molecules have which labels (g, m), and the mean of those that aren't bounds (g, m), NaN without one."""
+    groups, m = molecule_groups(parts.keys), parts.labels.values.shape[1]
+    there = np.isfinite(parts.labels.values)
+    exact = there & (parts.labels.signs == 0)
+    known, count, total = (np.zeros((int(groups.max()) + 1, m)) for _ in range(3))
+    np.add.at(known, groups, there)
+    np.add.at(count, groups, exact)
+    np.add.at(total, groups, np.where(exact, parts.labels.values, 0.0))
+    return known > 0, np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _mean_cosines(members: list[Floats]) -> Floats:
+    """Mean over the members of whose fold both properties have labels; NaN if there is none."""
+    cosines = np.stack(members)
+    present = np.diagonal(cosines, axis1=1, axis2=2) > 0  # a property without a label has gradient 0
+    pairs = present[:, :, None] & present[:, None, :]
+    counts = pairs.sum(0)
+    return np.where(counts > 0, np.where(pairs, cosines, 0.0).sum(0) / np.maximum(counts, 1), np.nan)
 
 
 def _widened(pairs: Floats, m: int) -> Floats:

@@ -16,7 +16,7 @@ from surrogates.training import AdamW, Batches, train
 from surrogates.training.conflicts import AIM, Batch, Conflicts, Engine, conflicts_by_name, gradient_cosines
 
 from .features import Features
-from .learner import Answer, Training
+from .learner import Answer, Training, folds
 from .property_network import Inputs, Member, PropertyLoss, build
 
 Floats = NDArray[np.float64]
@@ -42,14 +42,28 @@ class Ensemble:
     def __post_init__(self) -> None:
         if isinstance(self.conflicts, str):
             object.__setattr__(self, "conflicts", conflicts_by_name(self.conflicts))
-        if not self.hidden or any(not isinstance(width, int) or width < 1 for width in self.hidden):
+        elif not callable(getattr(self.conflicts, "step", None)):
+            raise DataError(
+                f"conflicts is {self.conflicts!r}; give a method of surrogates.training.conflicts or its name"
+            )
+        if not isinstance(self.hidden, tuple) or not self.hidden or not all(_is_count(w, 1) for w in self.hidden):
             raise DataError(f"hidden is {self.hidden!r}; give the width of one layer or more, such as (512, 256)")
-        if isinstance(self.members, bool) or not isinstance(self.members, int) or self.members < 2:
+        if not _is_count(self.members, 2):
             raise DataError(f"members is {self.members!r}; it must be an integer >= 2, since each leaves out one fold")
+        if self.fingerprint not in (None, True, False):
+            raise DataError(
+                f"fingerprint is {self.fingerprint!r}; it must be True, False, or None for what the data say"
+            )
         if not 0 <= self.ranking < 1:
             raise DataError(f"ranking is {self.ranking!r}; it must be a share in [0, 1)")
-        AdamW(rate=self.rate, weight_decay=self.decay)
-        Batches(size=self.batch, epochs=self.epochs)
+        for name, count in (("epochs", self.epochs), ("batch", self.batch)):
+            if not _is_count(count, 1):
+                raise DataError(f"{name} is {count!r}; it must be an integer >= 1")
+        for name, number in (("rate", self.rate), ("decay", self.decay)):
+            if not (0 <= number < float("inf")) or (number == 0 and name == "rate"):
+                raise DataError(
+                    f"{name} is {number!r}; it must be a finite number {'> 0' if name == 'rate' else '>= 0'}"
+                )
 
     @property
     def is_quick(self) -> bool:
@@ -64,31 +78,32 @@ class Ensemble:
         return self._fit(training, seed, 1)
 
     def _fit(self, training: Training, seed: int, count: int) -> FittedEnsemble:
-        folds = _folds(training.groups, self.members, seed)
+        fold_of = folds(training.groups, self.members, seed)
         if self.fingerprint is None:
-            either = [self._member(training, folds, 0, seed, fingerprint=value) for value in (False, True)]
+            either = [self._member(training, fold_of, 0, seed, fingerprint=value) for value in (False, True)]
             chosen = replace(self, fingerprint=either[1].validation < either[0].validation)
             first = either[int(bool(chosen.fingerprint))]
         else:
             chosen = self
-            first = self._member(training, folds, 0, seed, fingerprint=self.fingerprint)
+            first = self._member(training, fold_of, 0, seed, fingerprint=self.fingerprint)
         rest = [
-            self._member(training, folds, fold, seed, fingerprint=bool(chosen.fingerprint)) for fold in range(1, count)
+            self._member(training, fold_of, fold, seed, fingerprint=bool(chosen.fingerprint))
+            for fold in range(1, count)
         ]
         members = (first, *rest)
-        return FittedEnsemble(chosen, training.names, members, _held_out(training, folds, members, self.likelihood))
+        return FittedEnsemble(chosen, training.names, members, _held_out(training, fold_of, members, self.likelihood))
 
     def _member(
-        self, training: Training, folds: NDArray[np.int64], fold: int, seed: int, *, fingerprint: bool
+        self, training: Training, fold_of: NDArray[np.int64], fold: int, seed: int, *, fingerprint: bool
     ) -> Member:
         initial, order = streams(seed, 2 * self.members + 2)[2 * fold : 2 * fold + 2]
-        inside = np.flatnonzero(folds != fold)
+        inside = np.flatnonzero(fold_of != fold)
         inputs = Inputs.of(training.features.counts[inside], fingerprint=fingerprint)
         m = len(training.names)
         d_in = training.features.descriptors.shape[1] + int(inputs.fragments.sum())
         trunk, heads = build(d_in, self.hidden, tasks=m, outputs=self.likelihood.size, generator=initial)
         engine = Engine(trunk, heads, PropertyLoss(self.likelihood, self.ranking), training.names)
-        held = _batch(training, inputs, np.flatnonzero(folds == fold))
+        held = _batch(training, inputs, np.flatnonzero(fold_of == fold))
 
         def validation() -> float:
             return float(engine.outputs_of(trunk(held.X), held)[held.mask.any(0)].mean())
@@ -136,8 +151,12 @@ class FittedEnsemble:
         return Answer(mixed.mean, np.sqrt(mixed.between), np.sqrt(mixed.within))
 
 
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
 def _held_out(
-    training: Training, folds: NDArray[np.int64], members: tuple[Member, ...], likelihood: Likelihood
+    training: Training, fold_of: NDArray[np.int64], members: tuple[Member, ...], likelihood: Likelihood
 ) -> Answer:
     """Each molecule by the member that doesn't know it, NaN where there is none; its spread by the disagreement of all."""
     n, m = training.z.shape
@@ -147,19 +166,10 @@ def _held_out(
         means[k], deviations[k] = member.predict(training.features.counts, training.features.descriptors, likelihood)
     answer = Answer(*(np.full((n, m), np.nan) for _ in range(3)))
     for k, member in enumerate(members):
-        rows = folds == member.fold
+        rows = fold_of == member.fold
         for column, values in zip(answer, (means[k], means.std(0), deviations[k]), strict=True):
             column[rows] = values[rows]
     return answer
-
-
-def _folds(groups: NDArray[np.int64], members: int, seed: int) -> NDArray[np.int64]:
-    """(n,) fold of each row: groups whole, folds of nearly equal numbers of groups."""
-    count = int(groups.max()) + 1
-    order = np.random.default_rng([seed, 1]).permutation(count)
-    fold = np.empty(count, dtype=np.int64)
-    fold[order] = np.arange(count) % members
-    return fold[groups]
 
 
 def _guidance(

@@ -110,29 +110,31 @@ def _logarithmic(x: Floats) -> Floats:
 @lru_cache(maxsize=50_000)
 def _fragments(smiles: str) -> tuple[NDArray[np.int64], Floats]:
     """Indices and counts of the fragments of one molecule."""
-    Chem = _rdkit()
+    molecule = _molecule(smiles)
     from rdkit.Chem import rdFingerprintGenerator
 
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=RADIUS, fpSize=BITS)
-    found = generator.GetCountFingerprint(Chem.MolFromSmiles(smiles)).GetNonzeroElements()
+    found = generator.GetCountFingerprint(molecule).GetNonzeroElements()
     return np.fromiter(found, dtype=np.int64), np.fromiter(found.values(), dtype=np.float64)
 
 
 @lru_cache(maxsize=50_000)
 def _descriptors(smiles: str) -> Floats:
     """RDKit's descriptors of one molecule."""
-    Chem = _rdkit()
+    molecule = _molecule(smiles)
     from rdkit.Chem import Descriptors
 
-    values = Descriptors.CalcMolDescriptors(Chem.MolFromSmiles(smiles), missingVal=np.nan, silent=True)
+    values = Descriptors.CalcMolDescriptors(molecule, missingVal=np.nan, silent=True)
     found = np.array([float(values[name]) for name, _ in Descriptors.descList])
     found.setflags(write=False)
     return found
 
 
-def _rdkit() -> Any:
+def _molecule(smiles: str) -> Any:
+    """RDKit's molecule; what RDKit has to say of odd ones isn't told on stderr."""
     try:
-        from rdkit import Chem
+        from rdkit import Chem, rdBase
     except ImportError as error:
         raise missing_extra("rdkit", "molecules") from error
-    return Chem
+    with rdBase.BlockLogs():
+        return Chem.MolFromSmiles(smiles)

@@ -18,7 +18,7 @@ from surrogates.errors import DataError
 from .affinity import affinity
 from .parts import Parts
 from .report import MolecularReport
-from .table import Columns, Entries, read_entries, refuse
+from .table import Columns, Entries, read_entries, refuse, text_of
 
 if TYPE_CHECKING:
     from .model import MolecularNet
@@ -89,7 +89,10 @@ class FittedMolecularNet:
         }
         data = {name: (("molecule", "property"), v, {"long_name": texts[name]}) for name, v in answers.items()}
         names = self.columns.smiles
-        coords = {name: ("molecule", [entry[c] for entry in entries.written]) for c, name in enumerate(names)}
+        coords = {
+            name: ("molecule", np.array([entry[c] for entry in entries.written], dtype=np.str_))
+            for c, name in enumerate(names)
+        }
         units = ("property", list(self.parts.labels.units))
         return xr.Dataset(data, coords={**coords, "property": list(self.properties), "units": units})
 
@@ -102,8 +105,10 @@ class FittedMolecularNet:
     ) -> FittedMolecularNet:
         """With one more property, of which a few labels are known.
 
-        Networks keep all that they know: the new head stands on the shared trunk, which is frozen, and gets a low-rank
-        adapter if that lowers the held-out error. Gaussian processes are fitted again with the new labels.
+        Networks that share a trunk keep all that they know: the new head stands on the trunk, which is frozen, and gets a
+        low-rank adapter if that lowers the held-out error. Means and standard deviations of the other properties stay bit
+        for bit, and so do their intervals, but for properties with too few labels for intervals of their own, which lean on
+        all properties. Gaussian processes, and networks that share nothing, are fitted again with the new labels.
 
         Parameters
         ----------
@@ -115,6 +120,11 @@ class FittedMolecularNet:
         ------
         DataError
             If there is no new property, more than one, or fewer than two labels.
+
+        Warns
+        -----
+        FitWarning
+            What is odd about the new labels; also in ``report.warnings``.
         """
         from .adaptation import with_task
 
@@ -148,25 +158,28 @@ class FittedMolecularNet:
                 f"the model was fitted with the embedding {self.columns.embedding!r}; give a table that has it, too"
             )
         count = len(self.columns.smiles)
-        written = [(entry,) if isinstance(entry, str) else tuple(entry) for entry in at]
-        for row, entry in enumerate(written):
-            if len(entry) != count or not all(isinstance(part, str) for part in entry):
+        written = []
+        for row, entry in enumerate(at):
+            parts = entry if isinstance(entry, tuple | list) else (entry,)
+            texts = tuple(text_of(part) for part in parts)
+            if len(parts) != count or not all(isinstance(p, str) or not t for p, t in zip(parts, texts, strict=True)):
                 raise DataError(
                     f"entry {row} is {entry!r}; {count} SMILES are expected: {', '.join(self.columns.smiles)}"
                 )
+            written.append(texts)
         return read_entries(written)
 
     def _answers(self, keys: list[tuple[str, ...]], embedding: Floats | None, level: float) -> dict[str, Floats]:
         parts, scale = self.parts, self.parts.tasks
-        # one answer for each molecule, however often it is asked for
         answer = parts.predict(parts.features(keys, embedding))
-        raw = answer.total / parts.calibration.variance.factors
-        half = parts.calibration.intervals.quantiles(level) * raw * scale.std
+        factors = parts.calibration.variance.factors
+        half = parts.calibration.half_widths(answer.total, level)
+        half = np.multiply(half, scale.std, where=np.isfinite(half), out=half)
         mean = answer.mean * scale.std + scale.mean
         return {
             "mean": mean,
-            "std": answer.std * scale.std,
-            "noise_std": answer.noise * scale.std,
+            "std": answer.std * factors * scale.std,
+            "noise_std": answer.noise * factors * scale.std,
             "lower": mean - half,
             "upper": mean + half,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -54,6 +55,20 @@ class Training(NamedTuple):
             self.signs[rows, k : k + 1],
             self.groups[rows],
         )
+
+
+def molecule_groups(keys: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
+    """(n,) number of each row's molecule, in the order in which they are met."""
+    number = {key: k for k, key in enumerate(dict.fromkeys(keys))}
+    return np.array([number[key] for key in keys], dtype=np.int64)
+
+
+def folds(groups: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """(n,) fold of each row: groups whole, `count` folds of nearly equal numbers of groups, the first ones never smaller."""
+    unique, group = np.unique(groups, return_inverse=True)
+    fold = np.empty(len(unique), dtype=np.int64)
+    fold[np.random.default_rng([seed, 1]).permutation(len(unique))] = np.arange(len(unique)) % count
+    return fold[group]
 
 
 class Learnt(Protocol):

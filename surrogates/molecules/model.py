@@ -15,24 +15,25 @@ from numpy.typing import NDArray
 
 from surrogates.errors import DataError, FitWarning
 from surrogates.networks import Gaussian, Likelihood, Quantiles, SquaredError
+from surrogates.random import streams
 from surrogates.training.conflicts import Conflicts
 
 from .choice import Comparison, compare
 from .ensemble import Ensemble
 from .features import DescriptorScaling, Features, molecule_features
 from .fitted import FittedMolecularNet
-from .gaussian import GaussianProcesses
-from .learner import Learner, Learnt, Training
+from .gaussian import FittedProcesses, GaussianProcesses
+from .learner import Learner, Learnt, Training, molecule_groups
 from .parts import Parts, TaskScaling
 from .report import MolecularReport, PropertyReport
-from .table import Columns, Labels, refuse
+from .table import Columns, Labels, oddities, refuse, require_labels
 
 MODELS = ("auto", "gp", "net")
 SHARINGS = ("auto", "shared", "single")
 LIKELIHOODS: Mapping[str, Likelihood] = MappingProxyType(
     {"quantile": Quantiles(), "gaussian": Gaussian(beta=0.5), "squared": SquaredError()}
 )
-#: labels, all properties together, up to which model="auto" takes Gaussian processes
+#: labels of one fit, shared or alone, up to which model="auto" takes Gaussian processes
 MOST_FOR_GP = 2500
 
 
@@ -53,14 +54,15 @@ class MolecularNet:
     Parameters
     ----------
     smiles : variable of SMILES, or several, whose molecules make one entry together (a dye and its solvent)
-    properties : variables to learn; None: all variables of numbers over the molecules
+    properties : variable to learn, or several; None: all variables of numbers over the molecules
     embedding : variable over (molecule, feature): the user's own numbers in place of RDKit's descriptors
     bounds : property -> variable that marks bounds by "<" and ">" (censored labels); only networks take them
-    model : "auto": Gaussian processes up to 2,500 labels in all, if none is a bound, else networks
+    model : "auto": for fits of up to 2,500 labels, of all properties together or of one, Gaussian processes, else networks;
+        always networks where labels are bounds
     sharing : "auto", "shared" or "single"
     conflicts : a method of `surrogates.training.conflicts` or its name, for networks
     likelihood : of networks: "quantile" (median and 5 to 95 % quantiles), "gaussian" (mean and variance), "squared"
-    ranking : share of the ApproxNDCG rank loss in networks' losses, for screening: 0 to 1
+    ranking : share of the ApproxNDCG rank loss in networks' losses, for screening: from 0 to less than 1
     hidden : widths of the networks' hidden layers, all shared
     fingerprint : whether networks see the fragments' counts besides the descriptors; None: as the first fold decides
     members : networks of an ensemble, and folds
@@ -82,7 +84,7 @@ class MolecularNet:
     """
 
     smiles: str | tuple[str, ...] = "smiles"
-    properties: tuple[str, ...] | None = None
+    properties: str | tuple[str, ...] | None = None
     embedding: str | None = None
     bounds: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     model: str = "auto"
@@ -110,6 +112,8 @@ class MolecularNet:
                 raise DataError(f"{name} is {value!r}; choose one of {choices}")
         if self.bounds and self.model == "gp":
             raise DataError("bounds are taken by networks only; use model='net' or 'auto'")
+        if not self.columns().smiles:
+            raise DataError("smiles is (); give the name of the variable of SMILES")
         self.ensemble()  # which checks its numbers
 
     def fit(self, data: xr.Dataset | pd.DataFrame, *, seed: int = 0) -> FittedMolecularNet:
@@ -125,7 +129,9 @@ class MolecularNet:
         ------
         DataError
             A variable that isn't there, SMILES that can't be read (named, with their row), infinite labels, a property
-            with fewer than two labels.
+            with fewer than two labels that aren't bounds, or of one molecule only.
+        ValueError
+            If `seed` isn't an integer >= 0.
         MissingExtraError
             If RDKit isn't installed.
 
@@ -134,6 +140,7 @@ class MolecularNet:
         FitWarning
             What its user should know of; also in ``report.warnings``.
         """
+        streams(seed, 0)  # which checks the seed
         columns = self.columns()
         table = columns.dataset(data)
         entries, labels = columns.entries(table), columns.labels(table)
@@ -142,8 +149,8 @@ class MolecularNet:
         rows = entries.readable
         rows = rows[np.isfinite(labels.values[rows]).any(1)]
         labels = labels.take(rows)
-        _check_labels(labels)
         keys = [key for row in rows.tolist() if (key := entries.keys[row]) is not None]
+        require_labels(keys, labels)
         embedding = None if entries.embedding is None else entries.embedding[rows]
         left_out = (f"{len(entries.problems)} rows were left out: {entries.problems[0]}",) if entries.problems else ()
         return self._fit(keys, embedding, labels, seed, left_out)
@@ -181,7 +188,7 @@ class MolecularNet:
     ) -> FittedMolecularNet:
         began = time.perf_counter()
         parts = self._learn(keys, embedding, labels, seed)
-        notes = (*left_out, *_notes(keys, labels), *parts.warnings)
+        notes = (*left_out, *oddities(keys, labels), *parts.warnings)
         report = self._report(parts, labels, len(set(keys)), time.perf_counter() - began, notes)
         for note in notes:
             warnings.warn(note, FitWarning, stacklevel=3)
@@ -190,7 +197,8 @@ class MolecularNet:
     def columns(self) -> Columns:
         """Which variables of a table are what."""
         smiles = (self.smiles,) if isinstance(self.smiles, str) else tuple(self.smiles)
-        return Columns(smiles, self.properties, self.embedding, self.bounds)
+        properties = (self.properties,) if isinstance(self.properties, str) else self.properties
+        return Columns(smiles, properties, self.embedding, self.bounds)
 
     def ensemble(self, *, fingerprint: bool | None = None) -> Ensemble:
         """The configuration of its networks; `fingerprint` as it was decided, if it was."""
@@ -207,10 +215,9 @@ class MolecularNet:
             batch=self.batch,
         )
 
-    def _learner(self, labels: Labels) -> Learner:
-        few = np.isfinite(labels.values).sum() <= MOST_FOR_GP
-        exact = not labels.signs.any()
-        if self.model == "gp" or (self.model == "auto" and few and exact):
+    def _learner(self, count: int, labels: Labels) -> Learner:
+        """For so many of the labels."""
+        if self.model == "gp" or (self.model == "auto" and count <= MOST_FOR_GP and not labels.signs.any()):
             return GaussianProcesses()
         return self.ensemble()
 
@@ -219,27 +226,43 @@ class MolecularNet:
     ) -> Parts:
         raw = molecule_features(keys, embedding)
         scaling, tasks = DescriptorScaling.fit(raw.descriptors), TaskScaling.fit(labels)
-        unique = {key: k for k, key in enumerate(dict.fromkeys(keys))}
-        groups = np.array([unique[key] for key in keys], dtype=np.int64)
+        if not scaling.kept.any():
+            raise DataError(
+                f"no {'descriptor' if embedding is None else 'feature of the embedding'} differs among the "
+                f"{len(set(keys))} molecules with labels; nothing can be learnt from them: give others"
+            )
+        groups = molecule_groups(keys)
         features = Features(raw.counts, scaling(raw.descriptors))
         training = Training(labels.properties, features, tasks.scaled(labels.values), labels.signs, groups)
-        learner = self._learner(labels)
+        counts = np.isfinite(labels.values).sum(0)
+        learner = self._learner(int(counts.sum()), labels)
+        # a property alone has fewer labels than all together, and so is often a matter for processes still
+        alone = [self._learner(int(count), labels) for count in counts]
         m = len(labels.properties)
         shared, comparison = None, None
+        trials: dict[int, Learnt] = {}
         if m > 1 and self.sharing != "single":
             shared = learner.fit(training, seed=seed)
         weights = np.full(m, float(shared is not None))
         if shared is not None and self.sharing == "auto":
-            trials = {k: learner.trial(training.only(k), seed=seed) for k in range(m)}
-            comparison = _compare(training, shared, trials)
-            weights = comparison.weights if learner.is_quick else comparison.shares.astype(np.float64)
-        singles = {k: learner.fit(training.only(k), seed=seed) for k in range(m) if weights[k] < 1}
+            trials = {k: alone[k].trial(training.only(k), seed=seed) for k in range(m)}
+            comparison = _compare(training, shared, trials, tasks.varies)
+            # what takes long is either taken or not
+            quick = np.array([way.is_quick for way in alone])
+            weights = np.where(quick, comparison.weights, comparison.shares)
+        own = [k for k in range(m) if weights[k] < 1]
+        singles = {
+            k: trials[k] if k in trials and alone[k].is_quick else alone[k].fit(training.only(k), seed=seed)
+            for k in own
+        }
         return Parts.of(training, scaling, tasks, keys, embedding, labels, shared, singles, weights, comparison)
 
     def _report(
         self, parts: Parts, labels: Labels, molecules: int, seconds: float, notes: tuple[str, ...]
     ) -> MolecularReport:
-        name = "Gaussian processes" if isinstance(self._learner(labels), GaussianProcesses) else "network ensemble"
+        learners = [*([] if parts.shared is None else [parts.shared]), *parts.singles.values()]
+        kinds = {"Gaussian processes" if isinstance(way, FittedProcesses) else "network ensemble" for way in learners}
+        name = " and ".join(sorted(kinds))
         properties = {}
         for k, title in enumerate(labels.properties):
             c = parts.comparison
@@ -249,44 +272,20 @@ class MolecularNet:
                 bounds=int((labels.signs[:, k] != 0).sum()),
                 weight=float(parts.weights[k]),
                 error=float(parts.errors[k]),
-                change=None if c is None else float(c.change[k]),
-                deviation=None if c is None else float(c.deviation[k]),
+                change=None if c is None or np.isnan(c.change[k]) else float(c.change[k]),
+                deviation=None if c is None or np.isnan(c.change[k]) else float(c.deviation[k]),
                 coverage=float(parts.coverage[k]),
             )
         return MolecularReport(f"MolecularNet ({name})", self.sharing, molecules, seconds, properties, notes)
 
 
-def _compare(training: Training, shared: Learnt, singles: Mapping[int, Learnt]) -> Comparison:
-    """Held-out residuals of the shared model against those of the properties' own."""
-    exact = np.where(training.signs == 0, training.z, np.nan)
+def _compare(
+    training: Training, shared: Learnt, singles: Mapping[int, Learnt], varies: NDArray[np.bool_]
+) -> Comparison:
+    """Held-out residuals of the shared model against those of the properties' own; constants say nothing of either."""
+    exact = np.where((training.signs == 0) & varies, training.z, np.nan)
     alone = np.full_like(exact, np.nan)
     for k, learnt in singles.items():
         alone[np.isfinite(training.z[:, k]), k] = learnt.held_out.mean[:, 0]
     together = np.where(np.isfinite(alone), shared.held_out.mean, np.nan)
     return compare(exact - together, exact - alone)
-
-
-def _check_labels(labels: Labels) -> None:
-    counts = np.isfinite(labels.values).sum(0)
-    for name, count in zip(labels.properties, counts.tolist(), strict=True):
-        if count < 2:
-            raise DataError(
-                f"property {name!r} has {count if count else 'no'} label{'s' * (count != 1)}; at least 2 are needed to know "
-                f"its level and scale: leave it out, or add it later by add_task"
-            )
-
-
-def _notes(keys: list[tuple[str, ...]], labels: Labels) -> tuple[str, ...]:
-    """What is odd about the data, in words."""
-    notes = []
-    if salts := [key for key in keys if any("." in part for part in key)]:
-        notes.append(
-            f"{len(salts)} molecules have several fragments, such as {'; '.join(salts[0])!r}; each is taken as a whole"
-        )
-    for k, name in enumerate(labels.properties):
-        values = labels.values[np.isfinite(labels.values[:, k]), k]
-        if np.ptp(values) == 0:
-            notes.append(
-                f"property {name!r} is {values[0]:g} in all its {len(values)} labels; nothing can be learnt of it"
-            )
-    return tuple(notes)

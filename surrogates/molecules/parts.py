@@ -21,21 +21,31 @@ LEVEL = 0.9
 
 @dataclass(frozen=True, eq=False)
 class TaskScaling:
-    """Each property's labels to mean 0 and spread 1.  mean, std: (m,)"""
+    """Each property's labels to mean 0 and spread 1; a constant property has spread 0, and is 0 when scaled.
+
+    mean, std : (m,)
+    """
 
     mean: Floats
     std: Floats
 
     @staticmethod
     def fit(labels: Labels) -> TaskScaling:
-        """Mean and standard deviation of the labels; a constant property has spread 1."""
-        std = np.nanstd(labels.values, axis=0)
-        mean = np.nanmean(labels.values, axis=0)
-        return TaskScaling(mean, np.where(std > 1e-12 * (1 + np.abs(mean)), std, 1.0))
+        """Mean and standard deviation of the labels, whatever the size of their numbers."""
+        size = np.nanmax(np.abs(labels.values), axis=0)
+        size = np.where(size > 0, size, 1.0)
+        mean, std = np.nanmean(labels.values / size, axis=0), np.nanstd(labels.values / size, axis=0)
+        return TaskScaling(mean * size, np.where(std > 1e-12, std * size, 0.0))
+
+    @property
+    def varies(self) -> NDArray[np.bool_]:
+        """(m,) which properties aren't constant."""
+        return np.asarray(self.std > 0)
 
     def scaled(self, values: Floats) -> Floats:
         """(n, m) in the user's units -> scaled."""
-        return (values - self.mean) / self.std
+        z = (values - self.mean) / np.where(self.varies, self.std, 1.0)
+        return np.where(self.varies | np.isnan(z), z, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +57,23 @@ class Calibration:
 
     @staticmethod
     def fit(z: Floats, signs: NDArray[np.int8], held_out: Answer) -> Calibration:
-        """From labels (n, m) that aren't bounds and predictions of them that don't know them."""
-        i, k = np.nonzero(np.isfinite(z) & (signs == 0) & np.isfinite(held_out.mean))
+        """From labels (n, m) that aren't bounds and predictions of them that don't know them.
+
+        Constant properties, which are met exactly, say nothing of the others.
+        """
+        i, k = np.nonzero(np.isfinite(z) & (signs == 0) & np.isfinite(held_out.mean) & (held_out.total > 0))
         m = z.shape[1]
         y, mean, std = z[i, k], held_out.mean[i, k], np.maximum(held_out.total[i, k], 1e-9)
         return Calibration(
             VarianceScaling.fit(y, mean, std, k, tasks=m), ConformalIntervals.fit(y, mean, std, k, tasks=m)
         )
+
+    def half_widths(self, total: Floats, level: float) -> Floats:
+        """Of intervals, from deviations (n, m) before their calibration; infinite where there are too few labels to know."""
+        q = np.broadcast_to(self.intervals.quantiles(level), total.shape)
+        half = np.full(total.shape, np.inf)
+        np.multiply(q, total, where=np.isfinite(q), out=half)  # constants have total 0, which times inf were NaN
+        return half
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +122,10 @@ class Parts:
             for column, values in zip(own, learnt.held_out, strict=True):
                 column[rows, k] = values[:, 0]
         known = np.isfinite(training.z)
-        together = Answer(*(np.where(known, v, np.nan) for v in (_empty(n, m) if shared is None else shared.held_out)))
-        held_out = blend(together, own, weights)
+        together = _empty(n, m) if shared is None else shared.held_out
+        held_out = blend(Answer(*(np.where(known, values, np.nan) for values in together)), own, weights)
+        for column in held_out:
+            column[known & ~tasks.varies] = 0.0
         calibration = Calibration.fit(training.z, training.signs, held_out)
         return Parts(
             scaling, tasks, keys, embedding, labels, shared, singles, weights, comparison, held_out, calibration
@@ -126,7 +148,7 @@ class Parts:
     def coverage(self) -> Floats:
         """(m,) share of held-out labels within the calibrated 90 % intervals."""
         z = np.where(self.labels.signs == 0, self.tasks.scaled(self.labels.values), np.nan)
-        half = self.calibration.intervals.quantiles(LEVEL) * self.held_out.total
+        half = self.calibration.half_widths(self.held_out.total, LEVEL)
         inside = np.where(np.isfinite(z), np.abs(self.held_out.mean - z) <= half * (1 + 1e-12), np.nan)
         return np.asarray(np.nanmean(inside, axis=0))
 
@@ -136,7 +158,7 @@ class Parts:
         return Features(raw.counts, self.scaling(raw.descriptors))
 
     def predict(self, features: Features) -> Answer:
-        """(n, m) scaled; standard deviations are calibrated."""
+        """(n, m) scaled, before calibration; a constant property is 0 without doubt."""
         n, m = len(features.counts), len(self.labels.properties)
         together, own = _empty(n, m), _empty(n, m)
         if self.shared is not None and self.weights.any():
@@ -145,8 +167,10 @@ class Parts:
         for k, learnt in self.singles.items():
             for column, values in zip(own, learnt.predict(features), strict=True):
                 column[:, k] = values[:, 0]
-        answer, factors = blend(together, own, self.weights), self.calibration.variance.factors
-        return Answer(answer.mean, answer.std * factors, answer.noise * factors)
+        answer = blend(together, own, self.weights)
+        for column in answer:
+            column[:, ~self.tasks.varies] = 0.0
+        return answer
 
 
 def blend(shared: Answer, own: Answer, weights: Floats) -> Answer:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from surrogates.errors import DataError
 from surrogates.structures import read_structures
+from surrogates.variables import require_numbers
 
 Floats = NDArray[np.float64]
 _SIGNS = {"": 0, "=": 0, ">": 1, ">=": 1, "<": -1, "<=": -1}
@@ -88,7 +89,7 @@ class Columns:
 
     def entries(self, table: xr.Dataset) -> Entries:
         """Its molecules."""
-        written = list(zip(*(map(str, table[name].values.tolist()) for name in self.smiles), strict=True))
+        written = list(zip(*(map(text_of, table[name].values.tolist()) for name in self.smiles), strict=True))
         embedding = None
         if self.embedding is not None:
             embedding = _embedding(table, self.embedding, len(written))
@@ -105,6 +106,8 @@ class Columns:
             raise DataError(
                 f"the table has no property {unknown[0]!r}; it has {', '.join(self._found(table, str(dim)))}"
             )
+        if twice := [name for k, name in enumerate(names) if name in names[:k]]:
+            raise DataError(f"property {twice[0]!r} is named twice; name each once")
         columns, signs = [], []
         for name in names:
             columns.append(_numbers(table[name], str(dim)))
@@ -160,13 +163,55 @@ def refuse(entries: Entries, remedy: str) -> None:
         raise DataError(f"{entries.problems[0]}{others}; {remedy}")
 
 
+def text_of(smiles: object) -> str:
+    """A SMILES as text; one that is missing (None or NaN) is empty."""
+    return "" if smiles is None or smiles != smiles else str(smiles)
+
+
+def require_labels(keys: Sequence[tuple[str, ...]], labels: Labels) -> None:
+    """Refuse properties of which not even level and scale can be known.
+
+    Raises
+    ------
+    DataError
+        If a property has fewer than two labels that aren't bounds, or all of them are of one molecule.
+    """
+    for k, name in enumerate(labels.properties):
+        known = np.isfinite(labels.values[:, k])
+        exact = np.flatnonzero(known & (labels.signs[:, k] == 0)).tolist()
+        if len(exact) < 2:
+            what = f"{len(exact) or 'no'} label{'s' * (len(exact) != 1)}"
+            bounds = f" besides {known.sum() - len(exact)} bounds" if known.sum() > len(exact) else ""
+            raise DataError(
+                f"property {name!r} has {what}{bounds}; at least 2 are needed to know its level and scale: leave it out"
+            )
+        if len(of := {keys[row] for row in exact}) < 2:
+            raise DataError(
+                f"all {len(exact)} labels of property {name!r} are of one molecule, {'; '.join(of.pop())!r}; at least 2 "
+                f"different molecules are needed: leave it out"
+            )
+
+
+def oddities(keys: Sequence[tuple[str, ...]], labels: Labels) -> tuple[str, ...]:
+    """What is odd about the data, in words."""
+    notes = []
+    if salts := [key for key in dict.fromkeys(keys) if any("." in part for part in key)]:
+        notes.append(
+            f"{len(salts)} molecules have several fragments, such as {'; '.join(salts[0])!r}; each is taken as a whole"
+        )
+    for k, name in enumerate(labels.properties):
+        values = labels.values[np.isfinite(labels.values[:, k]), k]
+        if np.ptp(values) == 0:
+            notes.append(
+                f"property {name!r} is {values[0]:g} in all its {len(values)} labels; nothing can be learnt of it"
+            )
+    return tuple(notes)
+
+
 def _numbers(variable: xr.DataArray, dim: str) -> Floats:
     if variable.dims != (dim,):
         raise DataError(f"property {variable.name!r} has dims {variable.dims}; it must lie along {dim!r} only")
-    if variable.dtype.kind not in "fiu":
-        raise DataError(
-            f"property {variable.name!r} has dtype {variable.dtype}; it must hold numbers, NaN where nothing is known"
-        )
+    require_numbers(variable)
     values = variable.to_numpy().astype(np.float64)
     if bad := np.flatnonzero(np.isinf(values)).tolist():
         raise DataError(f"property {variable.name!r} is infinite in row {bad[0]}; use NaN where nothing is known")

@@ -104,7 +104,8 @@ def test_a_task_that_is_never_there_changes_nothing(name: str) -> None:
 def test_an_absent_task_keeps_its_part_of_the_state(name: str) -> None:
     method, tasks = METHODS[name], problem(5)
     _, before = run(method, tasks, [[True] * 4] * 3)
-    seen = QuadraticTasks(tasks, torch.ones(6).double(), torch.tensor([True, False, True, True]), 3, 10)
+    # at a step in which every method looks, and not where the classes are coloured anew
+    seen = QuadraticTasks(tasks, torch.ones(6).double(), torch.tensor([True, False, True, True]), 40, 100)
     c, after = method.step(before, seen)
     assert c[1] == 0
     for key, old in before.items():

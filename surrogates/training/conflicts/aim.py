@@ -39,7 +39,7 @@ class AIM:
 
     **Cost**: the Gram matrix is taken, and the policy moved, every `every` steps; in between, weights follow from the
     last matrix. On a network 400-256-256-128 with 11 tasks an exact matrix costs about five plain steps, the policy
-    (guidance included) two more: 1.9 plain steps a step on average by default, 8 with every=1.
+    (guidance included) two more: about two plain steps a step by default, nine with every=1.
 
     Parameters
     ----------

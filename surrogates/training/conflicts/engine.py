@@ -242,7 +242,7 @@ class Look:
                 rows = chain_sketch(self._record, δ, self._rows(), signs, r)
             else:
                 rows = torch.cat([folded(self._flat(row)[None], signs, 0, r) for row in δ])
-            self._sketches[r][index] = rows
+            self._sketches[r][index] = rows.double()
         return self._sketches[r]
 
     def slope(self, weights: Tensor) -> float:
