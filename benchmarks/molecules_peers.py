@@ -50,7 +50,7 @@ def ours(**settings: Any) -> Method:
         report = fitted.report
         notes = {
             "model": report.model,
-            "shares": {name: entry.weight for name, entry in report.properties.items()},
+            "weight": {name: entry.weight for name, entry in report.properties.items()},
             "change": {name: entry.change for name, entry in report.properties.items()},
             "deviation": {name: entry.deviation for name, entry in report.properties.items()},
         }
