@@ -45,7 +45,7 @@ def test_they_can_be_dropped(options: dict[str, Any]) -> None:
 def test_the_rest_is_predicted_when_asked(fitted: FittedMolecularNet) -> None:
     with pytest.raises(DataError, match="the SMILES 'xx' in row 1 can't be read by RDKit; correct or leave out"):
         fitted.predict(["CCO", "xx"])
-    answer = fitted.predict(["CCO", "xx", "", None, float("nan"), "CCN"], invalid="nan")  # type: ignore[list-item]
+    answer = fitted.predict(["CCO", "xx", "", None, float("nan"), "CCN"], invalid="nan")  # type: ignore[arg-type]
     assert bool(answer["mean"].isel(molecule=slice(1, 5)).isnull().all())
     assert_same(answer.isel(molecule=[0, 5]), fitted.predict(["CCO", "CCN"]))
     assert bool(fitted.predict(["xx"], invalid="nan")["upper"].isnull().all())
@@ -181,7 +181,7 @@ def test_a_constant_property_is_that_constant(options: dict[str, Any], sharing: 
 @KINDS
 def test_salts_are_taken_as_a_whole_and_told(options: dict[str, Any]) -> None:
     data = small()
-    data.loc[0] = ["CC(=O)[O-].[Na+]", 82.0]
+    data.loc[0, "smiles"], data.loc[0, "weight"] = "CC(=O)[O-].[Na+]", 82.0
     with pytest.warns(FitWarning, match=r"1 molecules have several fragments, such as 'CC\(=O\)\[O-\]\.\[Na\+\]'"):
         fitted = MolecularNet(**options).fit(data)
     assert any("several fragments" in text for text in fitted.report.warnings)
