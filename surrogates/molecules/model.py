@@ -227,7 +227,9 @@ class MolecularNet:
         self, keys: list[tuple[str, ...]], embedding: NDArray[np.float64] | None, labels: Labels, seed: int
     ) -> Parts:
         raw = molecule_features(keys, embedding)
-        scaling, tasks = DescriptorScaling.fit(raw.descriptors), TaskScaling.fit(labels)
+        # a molecule counts once, in however many rows it stands
+        once = {(key, row.tobytes()): k for k, (key, row) in enumerate(zip(keys, raw.descriptors, strict=True))}
+        scaling, tasks = DescriptorScaling.fit(raw.descriptors[list(once.values())]), TaskScaling.fit(labels)
         if not scaling.kept.any():
             raise DataError(
                 f"no {'descriptor' if embedding is None else 'feature of the embedding'} differs among the "

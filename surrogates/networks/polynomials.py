@@ -87,7 +87,7 @@ def weighted_degrees(weights: list[float], bound: float) -> Tensor:
     for w in weights:
         most = int((bound + 1e-9) // w)
         next_degree = torch.arange(most + 1)
-        total = used[:, None] + w * next_degree
+        total = used[:, None] + w * next_degree.double()  # a number times integers would be float32
         row, degree = torch.nonzero(total <= bound + 1e-9, as_tuple=True)
         sets = torch.cat([sets[row], degree[:, None]], 1)
         used = total[row, degree]

@@ -181,7 +181,7 @@ def test_a_constant_property_is_that_constant(options: dict[str, Any], sharing: 
 @KINDS
 def test_salts_are_taken_as_a_whole_and_told(options: dict[str, Any]) -> None:
     data = small()
-    data.iloc[0, 0], data.iloc[0, 1] = "CC(=O)[O-].[Na+]", 82.0
+    data.loc[0, "smiles"], data.loc[0, "weight"] = "CC(=O)[O-].[Na+]", 82.0
     with pytest.warns(FitWarning, match=r"1 molecules have several fragments, such as 'CC\(=O\)\[O-\]\.\[Na\+\]'"):
         fitted = MolecularNet(**options).fit(data)
     assert any("several fragments" in text for text in fitted.report.warnings)

@@ -91,7 +91,7 @@ def test_an_embedding_takes_the_descriptors_place() -> None:
     at = xr.Dataset({"smiles": ("m", ["CCCCCCC"] * 3), "e": (("m", "f"), np.diag([1.0, 1.0, 1.0]))})
     mean = fitted.predict(at)["mean"].values[:, 0]
     assert mean[0] > 0.5
-    assert np.all(np.abs(mean[1:]) < 0.5)
+    assert np.abs(mean[1:]).max() < 0.5
 
 
 @KINDS

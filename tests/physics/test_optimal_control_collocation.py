@@ -302,8 +302,9 @@ def test_realised_controls_stay_within_their_bounds() -> None:
     mesh, cases = Mesh.uniform(3, 6), nominal_cases(system).take(torch.zeros(4, dtype=torch.long))
     u = torch.tensor([-7.0, -0.2, 0.3, 7.0], dtype=torch.float64)[:, None, None, None].expand(4, 3, 7, 1)
     J = realise(system, mesh, cases, u, torch.zeros(4, 3, 7, 2, dtype=torch.float64)).J
-    assert J[0] == J[1]
-    assert J[3] == J[2]
+    # rows of a batch needn't round alike
+    torch.testing.assert_close(J[0], J[1], rtol=1e-13, atol=0)
+    torch.testing.assert_close(J[3], J[2], rtol=1e-13, atol=0)
     assert J[1] != J[2]
 
 

@@ -142,7 +142,7 @@ def explosive(low: float, high: float) -> Family:
 
 
 def test_cases_without_an_extremal_are_flagged() -> None:
-    points = torch.tensor([[-2.0], [-0.5], [0.3], [0.6], [1.5], [3.0]], dtype=torch.float64)
+    points = torch.tensor([[-2.0], [-0.5], [0.3], [0.5], [1.5], [3.0]], dtype=torch.float64)
     many = solve_points(explosive(-4.0, 3.0), points)
     assert many.solved.converged.tolist() == [True] * 4 + [False] * 2
     x0 = points[:4, 0]

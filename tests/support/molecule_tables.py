@@ -10,16 +10,17 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+# fmt: off
 SMILES = [
     "C", "CC", "CCC", "CCCC", "CCCCC", "CCCCCC", "CCO", "CCCO", "CCCCO", "CCCCCO", "CC(C)O", "CC(C)CO", "CO",
-    "OCCO", "OCC(O)CO", "CC(=O)C", "CCC(=O)C", "CC(=O)O", "CCC(=O)O", "CCCC(=O)O", "CC(=O)OCC", "CC(=O)OC",
-    "CCOCC", "COC", "C1CCCCC1", "C1CCCC1", "c1ccccc1", "Cc1ccccc1", "CCc1ccccc1", "Oc1ccccc1", "Nc1ccccc1",
-    "Clc1ccccc1", "Brc1ccccc1", "O=C(O)c1ccccc1", "O=Cc1ccccc1", "c1ccncc1", "c1ccoc1", "c1ccsc1",
-    "c1cc[nH]c1", "c1ccc2ccccc2c1", "CN", "CCN", "CCCN", "CN(C)C", "CCN(CC)CC", "C1CCNCC1", "C1COCCO1",
-    "C1CCOC1", "CC#N", "C=CC", "CC=CC", "C#CC", "ClCCl", "ClC(Cl)Cl", "ClC(Cl)(Cl)Cl", "CS(C)=O", "CN(C)C=O",
-    "NC(=O)C", "NC(N)=O", "CC(C)=CC(C)=O", "O=C1CCCCC1", "Cn1cnc2c1c(=O)n(C)c(=O)n2C", "CC(=O)Nc1ccc(O)cc1",
-    "CC(=O)Oc1ccccc1C(=O)O",
-]  # fmt: skip
+    "OCCO", "OCC(O)CO", "CC(=O)C", "CCC(=O)C", "CC(=O)O", "CCC(=O)O", "CCCC(=O)O", "CC(=O)OCC", "CC(=O)OC", "CCOCC",
+    "COC", "C1CCCCC1", "C1CCCC1", "c1ccccc1", "Cc1ccccc1", "CCc1ccccc1", "Oc1ccccc1", "Nc1ccccc1", "Clc1ccccc1",
+    "Brc1ccccc1", "O=C(O)c1ccccc1", "O=Cc1ccccc1", "c1ccncc1", "c1ccoc1", "c1ccsc1", "c1cc[nH]c1", "c1ccc2ccccc2c1",
+    "CN", "CCN", "CCCN", "CN(C)C", "CCN(CC)CC", "C1CCNCC1", "C1COCCO1", "C1CCOC1", "CC#N", "C=CC", "CC=CC", "C#CC",
+    "ClCCl", "ClC(Cl)Cl", "ClC(Cl)(Cl)Cl", "CS(C)=O", "CN(C)C=O", "NC(=O)C", "NC(N)=O", "CC(C)=CC(C)=O",
+    "O=C1CCCCC1", "Cn1cnc2c1c(=O)n(C)c(=O)n2C", "CC(=O)Nc1ccc(O)cc1", "CC(=O)Oc1ccccc1C(=O)O",
+]
+# fmt: on
 PROPERTIES = ("weight", "logp", "tpsa")
 #: networks that take a fraction of a second
 SMALL: dict[str, Any] = {
