@@ -37,9 +37,12 @@ def test_processes_share_what_is_the_same() -> None:
     assert errors[0] < 0.8 * errors[1]  # what the others know of the rest of the molecules
 
 
-def test_networks_share_what_is_the_same() -> None:
-    fitted = MolecularNet(**{**SMALL, "epochs": 40, "members": 2, "conflicts": "sum"}).fit(measured_apart(4))
-    assert [entry.weight for entry in fitted.report.properties.values()] == [1.0] * 4
+def test_networks_share_or_stay_alone_as_held_out_errors_say() -> None:
+    fitted = MolecularNet(**{**SMALL, "epochs": 20}).fit(measured_apart(2))
+    comparison = fitted.parts.comparison
+    assert comparison is not None
+    np.testing.assert_array_equal(fitted.parts.weights, comparison.expected < 0)
+    assert sorted(fitted.parts.singles) == np.flatnonzero(comparison.expected >= 0).tolist()
 
 
 def test_contradictory_properties_stay_alone_in_networks() -> None:
