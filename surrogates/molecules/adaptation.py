@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from surrogates.errors import DataError, FitWarning
-from surrogates.networks import LowRankAdapter, fit_last_layer
+from surrogates.networks import LowRankAdapter
 from surrogates.posterior import Moments, decompose
 from surrogates.random import streams
 
@@ -34,6 +34,8 @@ Floats = NDArray[np.float64]
 #: of the adapter, and of its training by Adam with decay
 RANK, STEPS, RATE, DECAY = 2, 150, 3e-3, 1e-1
 FOLDS = 5
+#: of the head's weights, for features of spread 1 and labels of spread 1
+PENALTIES = 10.0 ** np.arange(-2.0, 4.25, 0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +95,10 @@ class FewShot:
 def fit_heads(ensemble: FittedEnsemble, training: Training, *, seed: int) -> FewShot:
     """Heads of one more property on all members, with or without adapters, whichever errs less on held-out labels.
 
-    The head alone is a ridge regression in closed form, its penalty by generalised cross-validation. The adapter
+    The head alone is a ridge regression in closed form, its penalty by cross-validation over folds of molecules.
+    (Generalised cross-validation fails here: with fewer labels than features it often takes the interpolation.) The adapter
     (Hu et al. 2021, arXiv:2106.09685, rank 2, of the last shared layer) is moved together with a head by Adam; then the
-    head is fitted anew.
+    head is fitted anew, with the penalty of the head alone, since the moved features have seen all labels.
     """
     y = training.z[:, 0]
     fold = folds(training.groups, FOLDS, seed)
@@ -106,11 +109,12 @@ def fit_heads(ensemble: FittedEnsemble, training: Training, *, seed: int) -> Few
         for k in range(fold.max() + 1):
             inside = fold != k
             for i, rows in enumerate(z):
-                means[i, ~inside] = _head(rows[inside], y[inside], adapted=adapted, seed=seed + i)(rows[~inside])
+                head = _head(rows[inside], y[inside], training.groups[inside], adapted=adapted, seed=seed + i)
+                means[i, ~inside] = head(rows[~inside])
         candidates[adapted] = means
     errors = {adapted: np.abs(means.mean(0) - y).mean() for adapted, means in candidates.items()}
     adapted = bool(errors[True] < errors[False])
-    heads = tuple(_head(rows, y, adapted=adapted, seed=seed + i) for i, rows in enumerate(z))
+    heads = tuple(_head(rows, y, training.groups, adapted=adapted, seed=seed + i) for i, rows in enumerate(z))
     means = candidates[adapted]
     noise = float(np.sqrt(np.mean((means.mean(0) - y) ** 2)))
     noise = max(noise, 1e-6)
@@ -232,12 +236,14 @@ def _represent(member: Member, features: Features) -> Floats:
     return np.asarray(z.double().numpy())
 
 
-def _head(z: Floats, y: Floats, *, adapted: bool, seed: int) -> AddedHead:
-    """A head for representations z (n, h) and labels y (n,)."""
+def _head(z: Floats, y: Floats, groups: NDArray[np.int64], *, adapted: bool, seed: int) -> AddedHead:
+    """A head for representations z (n, h) and labels y (n,) of molecules (n,)."""
     h = z.shape[1]
     centre, scale = z.mean(0), np.maximum(z.std(0), 1e-6)
     none = AddedHead(centre, scale, np.zeros((h, RANK)), np.zeros((RANK, h)), np.zeros(h + 1))
-    plain = replace(none, weights=_ridge(none.columns(z), y))
+    columns = none.columns(z)
+    λ = best_penalty(columns, y, folds(groups, FOLDS, seed))
+    plain = replace(none, weights=_ridge(columns, y, λ))
     if not adapted:
         return plain
     (generator,) = streams(seed, 1)
@@ -253,9 +259,22 @@ def _head(z: Floats, y: Floats, *, adapted: bool, seed: int) -> AddedHead:
         loss.backward()
         adam.step()
     moved = replace(none, A=adapter.A[0].detach().numpy(), B=adapter.B[0].detach().numpy())
-    return replace(moved, weights=_ridge(moved.columns(z), y))
+    return replace(moved, weights=_ridge(moved.columns(z), y, λ))
 
 
-def _ridge(columns: Floats, y: Floats) -> Floats:
-    found = fit_last_layer(torch.from_numpy(columns), torch.from_numpy(y)[:, None], ridge="gcv")
-    return np.asarray(found.weights[:, 0].numpy())
+def best_penalty(columns: Floats, y: Floats, fold: NDArray[np.int64]) -> float:
+    """λ of `PENALTIES` with the least squared error of folds (n,) that the ridge regression doesn't know."""
+    errors = np.zeros(len(PENALTIES))
+    if fold.max() == 0:
+        return float(PENALTIES[-1])  # labels of one molecule tell nothing but their level
+    for k in range(fold.max() + 1):
+        inside = fold != k
+        U, s, Vt = np.linalg.svd(columns[inside], full_matrices=False)
+        shrunk = s[:, None] * (U.T @ y[inside])[:, None] / (s[:, None] ** 2 + PENALTIES)
+        errors += ((columns[~inside] @ Vt.T @ shrunk - y[~inside, None]) ** 2).sum(0)
+    return float(PENALTIES[errors.argmin()])
+
+
+def _ridge(columns: Floats, y: Floats, λ: float) -> Floats:
+    U, s, Vt = np.linalg.svd(columns, full_matrices=False)
+    return np.asarray(Vt.T @ (s * (U.T @ y) / (s**2 + λ)))

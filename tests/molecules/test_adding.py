@@ -14,6 +14,7 @@ from molecule_tables import SMALL, SMILES, assert_same, table, truths
 from surrogates import MolecularNet
 from surrogates.errors import DataError, FitWarning
 from surrogates.molecules import FittedMolecularNet
+from surrogates.molecules.adaptation import PENALTIES, best_penalty
 
 NET: dict[str, Any] = {**SMALL, "members": 2}
 
@@ -118,3 +119,21 @@ def test_overlaps_of_added_properties_count_molecules(shared: FittedMolecularNet
 def test_what_cant_be_added(shared: FittedMolecularNet, data: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(DataError, match=re.escape(words)):
         shared.add_task(data, **options)
+
+
+def test_the_penalty_is_that_of_refits() -> None:
+    """Against ridge regressions by their normal equations; noise alone takes the greatest penalty or nearly so."""
+    generator = np.random.default_rng(0)
+    F = generator.standard_normal((24, 30))
+    fold = np.arange(24) % 5
+    for y in (F[:, :3].sum(1), generator.standard_normal(24)):
+        errors = []
+        for λ in PENALTIES:
+            residuals = [
+                y[fold == k] - F[fold == k] @ np.linalg.solve(A.T @ A + λ * np.eye(30), A.T @ y[fold != k])
+                for k in range(5)
+                for A in [F[fold != k]]
+            ]
+            errors.append(sum(float(r @ r) for r in residuals))
+        assert best_penalty(F, y, fold) == PENALTIES[np.argmin(errors)]
+    assert best_penalty(F, y, fold) > 10
