@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from importlib import resources
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ import xarray as xr
 from surrogates.errors import DataError, FileFormatError
 from surrogates.structures import checked_structures
 
+from ..compressed import read_compressed, write_compressed
 from .campaign import read_campaign
 from .levels import COMPUTED, LEVELS, NUMBERS, QUANTITIES, Floats
 from .qm9 import ATOMS
@@ -128,7 +126,7 @@ def collect(campaign: Path | str, path: Path | str) -> None:
     )
     free = [*(header["atomic_energies"][level] for level in COMPUTED), ATOMS["internal_energy_0K"]]
     data["atomic_energy"] = (("level", "element"), [[energies[element] for element in NUMBERS] for energies in free])
-    Path(path).write_bytes(gzip.compress(bytes(data.to_netcdf(engine="scipy")), 9, mtime=0))
+    write_compressed(path, data)
 
 
 def _value(found: dict[str, float] | None, name: str) -> float:
@@ -147,20 +145,7 @@ def read_fidelities(path: Path | str) -> xr.Dataset:
     MissingExtraError
         If RDKit isn't installed.
     """
-    path = Path(path)
-    try:
-        content = gzip.decompress(path.read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(f"there is no file {path}; {AGAIN}") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise FileFormatError(f"{path} is damaged or no file of fidelities ({error}); {AGAIN}") from error
-    try:
-        with xr.open_dataset(BytesIO(content), engine="scipy") as opened:
-            stored = opened.load()
-    except (ValueError, TypeError, OSError, KeyError, IndexError) as error:
-        raise FileFormatError(f"{path} holds no readable NetCDF ({error}); {AGAIN}") from error
-    if stored.attrs.get("format") != FORMAT:
-        raise FileFormatError(f"{path} has the format {stored.attrs.get('format')!r}, not {FORMAT!r}; {AGAIN}")
+    stored = read_compressed(path, kind="file of fidelities", layout=FORMAT, remedy=AGAIN)
     wanted = {"number", "spelt", "level", "seconds", "atoms", "atomic_energy", *QUANTITIES}
     lacking = sorted(wanted - set(map(str, stored.variables)))
     if lacking:

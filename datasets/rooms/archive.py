@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib import resources
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 
 from surrogates.errors import DataError, FileFormatError
 
+from ..compressed import read_compressed, write_compressed
 from .climates import climate_named
 from .energyplus import WEATHER, Site
 from .room import Room, room_of
@@ -101,8 +99,7 @@ def write_rooms(rooms: Rooms, path: Path | str) -> None:
         data[f"twin_{name}"] = (("twin", "unit", "twin_time"), _packed(np.nan_to_num(twins[name].to_numpy()), scale))
     for field in fields(Room):
         data[f"true_{field.name}"] = ("unit", rooms.parameters[field.name].to_numpy().astype(np.float64))
-    content = gzip.compress(bytes(data.to_netcdf(engine="scipy")), 9, mtime=0)
-    Path(path).write_bytes(content)
+    write_compressed(path, data)
 
 
 def read_rooms(path: Path | str) -> Rooms:
@@ -115,20 +112,7 @@ def read_rooms(path: Path | str) -> Rooms:
     FileFormatError
         If it is damaged or something else.
     """
-    path = Path(path)
-    try:
-        content = gzip.decompress(path.read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(f"there is no file {path}; {AGAIN}") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise FileFormatError(f"{path} is damaged or no rooms' file ({error}); {AGAIN}") from error
-    try:
-        with xr.open_dataset(BytesIO(content), engine="scipy") as opened:
-            data = opened.load()
-    except (ValueError, TypeError, OSError, KeyError, IndexError) as error:
-        raise FileFormatError(f"{path} holds no readable NetCDF ({error}); {AGAIN}") from error
-    if data.attrs.get("format") != FORMAT:
-        raise FileFormatError(f"{path} has the format {data.attrs.get('format')!r}, not {FORMAT!r}; {AGAIN}")
+    data = read_compressed(path, kind="rooms' file", layout=FORMAT, remedy=AGAIN)
     for name, dims in _layout().items():
         if name not in data or data[name].dims != dims:
             found = "isn't there" if name not in data else f"is over {data[name].dims}"

@@ -25,7 +25,7 @@ from .learner import Answer, Training, folds, molecule_groups
 from .parts import Calibration, Parts, TaskScaling
 from .property_network import Member
 from .report import PropertyReport
-from .table import Columns, Labels, oddities, refuse, require_labels
+from .table import Columns, Labels, block_diagonal, oddities, refuse, require_labels, stacked
 
 if TYPE_CHECKING:
     from .fitted import FittedMolecularNet
@@ -148,9 +148,8 @@ def with_task(
     training = Training((name,), features, tasks.scaled(labels.values), labels.signs, molecule_groups(keys))
     learnt = fit_heads(parts.shared, training, seed=seed)
     wider = _widened(parts, learnt, tasks, labels, keys, embedding)
-    k = len(parts.labels.properties)
     entry = PropertyReport(
-        labels.units[0], len(rows), 0, 0.0, float(wider.errors[k]), None, None, float(wider.coverage[k])
+        labels.units[0], len(rows), 0, 0.0, float(wider.errors[-1]), None, None, float(wider.coverage[-1])
     )
     notes = oddities(keys, labels)
     for note in notes:
@@ -186,23 +185,9 @@ def _widened(
     embedding: Floats | None,
 ) -> Parts:
     """The parts with one more property, learnt on its own molecules."""
-    n, m = parts.labels.values.shape
-    more = len(keys)
-
-    def grown(old: NDArray[Any], new: NDArray[Any], fill: float) -> NDArray[Any]:
-        out = np.full((n + more, m + 1), fill, dtype=old.dtype)
-        out[:n, :m] = old
-        out[n:, m] = new
-        return out
-
-    own = learnt.held_out if tasks.varies[0] else Answer(*(np.zeros((more, 1)) for _ in range(3)))
-    held_out = Answer(*(grown(old, new[:, 0], np.nan) for old, new in zip(parts.held_out, own, strict=True)))
-    wide = Labels(
-        (*parts.labels.properties, *labels.properties),
-        (*parts.labels.units, *labels.units),
-        grown(parts.labels.values, labels.values[:, 0], np.nan),
-        grown(parts.labels.signs, labels.signs[:, 0], 0),
-    )
+    own = learnt.held_out if tasks.varies[0] else Answer(*(np.zeros((len(keys), 1)) for _ in range(3)))
+    held_out = Answer(*(block_diagonal(old, new, np.nan) for old, new in zip(parts.held_out, own, strict=True)))
+    wide = parts.labels.joined(labels)
     scale = TaskScaling(np.append(parts.tasks.mean, tasks.mean), np.append(parts.tasks.std, tasks.std))
     calibration = Calibration.fit(scale.scaled(wide.values), wide.signs, held_out)
     factors = np.append(parts.calibration.variance.factors, calibration.variance.factors[-1])  # the old ones stay
@@ -219,11 +204,9 @@ def _widened(
         parts,
         tasks=scale,
         keys=[*parts.keys, *keys],
-        embedding=None
-        if parts.embedding is None or embedding is None
-        else np.concatenate([parts.embedding, embedding]),
+        embedding=stacked(parts.embedding, embedding),
         labels=wide,
-        singles={**parts.singles, m: learnt},
+        singles={**parts.singles, len(parts.labels.properties): learnt},
         weights=np.append(parts.weights, 0.0),
         comparison=comparison,
         held_out=held_out,

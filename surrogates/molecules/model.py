@@ -26,7 +26,7 @@ from .gaussian import FittedProcesses, GaussianProcesses
 from .learner import Learner, Learnt, Training, molecule_groups
 from .parts import Parts, TaskScaling
 from .report import MolecularReport, PropertyReport
-from .table import Columns, Labels, oddities, refuse, require_labels
+from .table import Columns, Labels, oddities, refuse, require_labels, stacked
 
 MODELS = ("auto", "gp", "net")
 SHARINGS = ("auto", "shared", "single")
@@ -48,8 +48,9 @@ class MolecularNet:
     * ``"gp"``: Gaussian processes with a Tanimoto kernel of fragments and a smooth kernel of descriptors, which share by
       intrinsic coregionalisation: the better one for few labels.
 
-    Either is fitted with and without sharing if `sharing` is "auto"; errors of molecules that were left out decide for each
-    property (`choice.compare`), and are told in the report. The same errors calibrate standard deviations and intervals.
+    If `sharing` is "auto", all properties are fitted together and each alone. Errors of molecules that were left out weigh
+    the shared and the own processes of each property, or choose between networks (`choice.compare`); they are told in the
+    report, and calibrate standard deviations and intervals.
 
     Parameters
     ----------
@@ -167,18 +168,7 @@ class MolecularNet:
     ) -> FittedMolecularNet:
         """With further molecules and the labels of one more property, which the fit doesn't have yet."""
         old = fitted.parts
-        n, m = old.labels.values.shape
-        values = np.full((n + len(keys), m + 1), np.nan)
-        signs = np.zeros(values.shape, dtype=np.int8)
-        values[:n, :m], values[n:, m] = old.labels.values, labels.values[:, 0]
-        signs[:n, :m], signs[n:, m] = old.labels.signs, labels.signs[:, 0]
-        together = Labels(
-            (*old.labels.properties, *labels.properties), (*old.labels.units, *labels.units), values, signs
-        )
-        stacked = None
-        if old.embedding is not None and embedding is not None:
-            stacked = np.concatenate([old.embedding, embedding])
-        return self._fit([*old.keys, *keys], stacked, together, seed, ())
+        return self._fit([*old.keys, *keys], stacked(old.embedding, embedding), old.labels.joined(labels), seed, ())
 
     def _fit(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,28 @@ class Labels(NamedTuple):
     def take(self, rows: NDArray[np.int64]) -> Labels:
         """Some of the molecules."""
         return self._replace(values=self.values[rows], signs=self.signs[rows])
+
+    def joined(self, more: Labels) -> Labels:
+        """With further properties of further molecules, below and to the right."""
+        return Labels(
+            (*self.properties, *more.properties),
+            (*self.units, *more.units),
+            block_diagonal(self.values, more.values, np.nan),
+            block_diagonal(self.signs, more.signs, 0),
+        )
+
+
+def block_diagonal(a: NDArray[Any], b: NDArray[Any], fill: float) -> NDArray[Any]:
+    """a (n, m) and b (p, q) in the corners of (n + p, m + q), `fill` elsewhere."""
+    (n, m), (p, q) = a.shape, b.shape
+    out = np.full((n + p, m + q), fill, dtype=a.dtype)
+    out[:n, :m], out[n:, m:] = a, b
+    return out
+
+
+def stacked(a: Floats | None, b: Floats | None) -> Floats | None:
+    """Embeddings (n, D) and (p, D) below each other, where there are some."""
+    return None if a is None or b is None else np.concatenate([a, b])
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -112,6 +113,20 @@ class Prepared:
             fresh = torch.where(state["known"], memory * state["gram"] + (1 - memory) * fresh, fresh)
         kept = torch.where(both, fresh, state["gram"])
         return Prepared(torch.where(both, kept, 0.0), True), {"gram": kept, "known": state["known"] | both}
+
+
+def by_gram(
+    state: State, seen: SeenTasks, every: int, rule: Callable[[Tensor], Tensor], *, moving: bool = False
+) -> tuple[Tensor, State]:
+    """The step of a method that needs nothing but the Gram matrix: c (m,), and the next state.
+
+    rule : (p, p) matrix of the tasks that are present -> their weights (p,)
+    moving : leave out tasks whose gradient is 0, too
+    """
+    prepared, state = Prepared.of(state, seen, every)
+    some = seen.present & (prepared.gram.diagonal() > 0) if moving else seen.present
+    M, index = select(prepared.gram, some)
+    return spread(rule(M), index, len(seen.present)), state
 
 
 def gradient_cosines(M: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ._base import Prepared, SeenTasks, State, at_least, positive, select, spread
+from ._base import Prepared, SeenTasks, State, at_least, by_gram, positive
 
 #: What is added to M's diagonal, as a share of its mean, so that opposite gradients leave a finite answer.
 _RIDGE = 1e-6
@@ -74,11 +74,12 @@ class NashMTL:
 
 def fair_step(α: float, every: int, state: State, seen: SeenTasks) -> tuple[Tensor, State]:
     """The step of both."""
-    prepared, state = Prepared.of(state, seen, every)
-    M, index = select(prepared.gram, seen.present & (prepared.gram.diagonal() > 0))
-    c = fair_weights(M, α)
-    c = c * (len(index) / c.sum()) if len(index) else c
-    return spread(c, index, len(seen.present)), state
+
+    def rule(M: Tensor) -> Tensor:
+        c = fair_weights(M, α)
+        return c * (len(c) / c.sum()) if len(c) else c
+
+    return by_gram(state, seen, every, rule, moving=True)
 
 
 def fair_weights(M: Tensor, α: float, *, ridge: float = _RIDGE, max_steps: int = 60) -> Tensor:

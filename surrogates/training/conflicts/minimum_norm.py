@@ -12,7 +12,7 @@ from scipy.optimize import minimize as scipy_minimize
 from scipy.optimize import nnls
 from torch import Tensor
 
-from ._base import Prepared, SeenTasks, State, at_least, positive, select, spread
+from ._base import Prepared, SeenTasks, State, at_least, by_gram, positive
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,7 @@ class MGDA:
         return Prepared.init(m)
 
     def step(self, state: State, seen: SeenTasks) -> tuple[Tensor, State]:
-        prepared, state = Prepared.of(state, seen, self.every)
-        M, index = select(prepared.gram, seen.present)
-        return spread(minimum_norm(M), index, len(seen.present)), state
+        return by_gram(state, seen, self.every, minimum_norm)
 
 
 @dataclass(frozen=True)
@@ -68,9 +66,7 @@ class CAGrad:
         return Prepared.init(m)
 
     def step(self, state: State, seen: SeenTasks) -> tuple[Tensor, State]:
-        prepared, state = Prepared.of(state, seen, self.every)
-        M, index = select(prepared.gram, seen.present)
-        return spread(conflict_averse(M, self.pull), index, len(seen.present)), state
+        return by_gram(state, seen, self.every, lambda M: conflict_averse(M, self.pull))
 
 
 def minimum_norm(M: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._base import Prepared, SeenTasks, State, at_least, quotient, select, spread
+from ._base import Prepared, SeenTasks, State, at_least, by_gram, quotient
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,12 @@ class PCGrad:
         return Prepared.init(m)
 
     def step(self, state: State, seen: SeenTasks) -> tuple[Tensor, State]:
-        prepared, state = Prepared.of(state, seen, self.every)
-        M, index = select(prepared.gram, seen.present)
-        p = len(index)
-        order = torch.stack([torch.randperm(p, generator=seen.generator) for _ in range(p)]) if p else M.long()
-        return spread(projected(M, order).sum(0), index, len(seen.present)), state
+        def rule(M: Tensor) -> Tensor:
+            p = len(M)
+            order = torch.stack([torch.randperm(p, generator=seen.generator) for _ in range(p)]) if p else M.long()
+            return projected(M, order).sum(0)
+
+        return by_gram(state, seen, self.every, rule)
 
 
 def projected(M: Tensor, order: Tensor) -> Tensor:
