@@ -104,10 +104,6 @@ class Ensemble:
         trunk, heads = build(d_in, self.hidden, tasks=m, outputs=self.likelihood.size, generator=initial)
         engine = Engine(trunk, heads, PropertyLoss(self.likelihood, self.ranking), training.names)
         held = _batch(training, inputs, np.flatnonzero(fold_of == fold))
-
-        def validation() -> float:
-            return float(engine.outputs_of(trunk(held.X), held)[held.mask.any(0)].mean())
-
         rows, guidance = inside, None
         if isinstance(self.conflicts, AIM) and self.conflicts.guide > 0:
             rows, guides = _guidance(inside, training.groups, order)
@@ -117,12 +113,16 @@ class Ensemble:
             _batch(training, inputs, rows),
             conflicts=self.conflicts,
             optimiser=AdamW(rate=self.rate, weight_decay=self.decay, warm_up=0.1, clip=None),
-            batches=Batches(size=self.batch, epochs=self.epochs, patience=self.epochs + 1),
+            # all epochs, the rate falls to next to nothing by their end: with the best one by the fold's labels, errors
+            # of these labels, which calibrate and compare, would be too small
+            batches=Batches(size=self.batch, epochs=self.epochs),
             guidance=guidance,
-            validation=validation if bool(held.mask.any()) else None,
             seed=int(torch.randint(2**31, (), generator=order)),
         )
-        value = run.validation if run.validation is not None else float("inf")
+        value = float("inf")
+        if bool(held.mask.any()):
+            with torch.no_grad():
+                value = float(engine.outputs_of(trunk(held.X), held)[held.mask.any(0)].mean())
         cosines = gradient_cosines(engine.look(held).gram()).numpy()
         return Member(trunk, heads, inputs, fold, run.state, cosines, value, run.warnings)
 
@@ -142,13 +142,20 @@ class FittedEnsemble:
         return tuple(dict.fromkeys(text for member in self.members for text in member.warnings))
 
     def predict(self, features: Features) -> Answer:
-        """Mean of the members; their disagreement is the mean's standard deviation."""
+        """Mean of the members; their disagreement is the mean's standard deviation.
+
+        A member's spread of a label is calibrated by its errors on molecules that it doesn't know, so that the error of its
+        mean is in it. The disagreement is a part of that spread, and noise is the rest. Of the members' spreads the geometric
+        mean is taken, which is as large as a typical one; their mean square follows the largest.
+        """
         parts = []
         for member in self.members:
             mean, std = member.predict(features.counts, features.descriptors, self.ensemble.likelihood)
             parts.append(Moments(mean, std**2))
         mixed = decompose(parts, np.full(len(parts), 1 / len(parts)))
-        return Answer(mixed.mean, np.sqrt(mixed.between), np.sqrt(mixed.within))
+        within = np.exp(np.mean([np.log(part.variance) for part in parts], axis=0))
+        between = np.minimum(mixed.between, within)
+        return Answer(mixed.mean, np.sqrt(between), np.sqrt(within - between))
 
 
 def _is_count(value: object, least: int) -> bool:
@@ -158,17 +165,17 @@ def _is_count(value: object, least: int) -> bool:
 def _held_out(
     training: Training, fold_of: NDArray[np.int64], members: tuple[Member, ...], likelihood: Likelihood
 ) -> Answer:
-    """Each molecule by the member that doesn't know it, NaN where there is none; its spread by the disagreement of all."""
-    n, m = training.z.shape
-    means = np.empty((len(members), n, m))
-    deviations = np.empty((len(members), n, m))
-    for k, member in enumerate(members):
-        means[k], deviations[k] = member.predict(training.features.counts, training.features.descriptors, likelihood)
-    answer = Answer(*(np.full((n, m), np.nan) for _ in range(3)))
-    for k, member in enumerate(members):
-        rows = fold_of == member.fold
-        for column, values in zip(answer, (means[k], means.std(0), deviations[k]), strict=True):
-            column[rows] = values[rows]
+    """Each molecule by the member that doesn't know it, NaN where there is none.
+
+    The spread of the mean isn't known here and is 0: the other members know the molecule's labels, so that their distance
+    from this one follows its error. Deviations that were divided by it made intervals of overfitted networks far too short.
+    """
+    answer = Answer(*(np.full(training.z.shape, np.nan) for _ in range(3)))
+    for member in members:
+        rows = np.flatnonzero(fold_of == member.fold)
+        features = training.features.take(rows)
+        answer.mean[rows], answer.noise[rows] = member.predict(features.counts, features.descriptors, likelihood)
+        answer.std[rows] = 0.0
     return answer
 
 

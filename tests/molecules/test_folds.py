@@ -11,6 +11,7 @@ from molecule_tables import SMALL, SMILES, spelled, table
 from numpy.typing import NDArray
 
 from surrogates import MolecularNet
+from surrogates.molecules import FittedMolecularNet
 from surrogates.molecules.ensemble import FittedEnsemble, _guidance
 from surrogates.molecules.learner import folds, molecule_groups
 from surrogates.molecules.property_network import Inputs, PropertyLoss
@@ -44,12 +45,48 @@ def test_a_held_out_answer_is_of_the_network_that_doesnt_know_the_molecule() -> 
     fold = folds(molecule_groups(fitted.parts.keys), SMALL["members"], 0)
     features = fitted.parts.features(fitted.parts.keys, None)
     for member in ensemble.members:
-        mean, _ = member.predict(features.counts, features.descriptors, ensemble.ensemble.likelihood)
+        mean, std = member.predict(features.counts, features.descriptors, ensemble.ensemble.likelihood)
         own = fold == member.fold
         np.testing.assert_allclose(ensemble.held_out.mean[own], mean[own], rtol=1e-6)
+        # members that know the labels have no say in how sure it is of them
+        np.testing.assert_allclose(ensemble.held_out.total[own], std[own], rtol=1e-5)
     half = len(twice) // 2
     assert len(fold) == 2 * (len(fold) // 2) <= 2 * half
     np.testing.assert_array_equal(fold[: len(fold) // 2], fold[len(fold) // 2 :])
+
+
+def test_spreads_of_answers_are_those_that_were_calibrated(net: FittedMolecularNet) -> None:
+    """In size a member's spread, of which the members' disagreement is a part."""
+    ensemble = net.parts.shared
+    assert isinstance(ensemble, FittedEnsemble)
+    features = net.parts.features([(smiles,) for smiles in SMILES], None)
+    answer = ensemble.predict(features)
+    said = [
+        member.predict(features.counts, features.descriptors, ensemble.ensemble.likelihood)
+        for member in ensemble.members
+    ]
+    means, spreads = (np.stack([each[k] for each in said]) for k in (0, 1))
+    np.testing.assert_allclose(answer.mean, means.mean(0))
+    np.testing.assert_allclose(answer.total, np.exp(np.log(spreads).mean(0)), rtol=1e-9)
+    np.testing.assert_allclose(answer.std, np.minimum(means.std(0), answer.total), rtol=1e-9)
+
+
+def test_networks_dont_choose_their_epoch_by_labels_that_judge_them() -> None:
+    """Labels of a fold change nothing of the member that is judged by them."""
+    data = table(40, keep=1.0)
+    changed = data.copy()
+    fold = folds(molecule_groups([(smiles,) for smiles in data["smiles"]]), SMALL["members"], 0)
+    rows = np.flatnonzero(fold == 0)[:4]
+    # exchanged within the fold, so that mean and spread of all labels stay
+    swapped = data["logp"].to_numpy().copy()
+    swapped[rows] = np.roll(swapped[rows], 1)
+    changed["logp"] = swapped
+    model = MolecularNet(**SMALL, sharing="shared")
+    first, second = (model.fit(each).parts.shared for each in (data, changed))
+    assert isinstance(first, FittedEnsemble)
+    assert isinstance(second, FittedEnsemble)
+    for name, value in first.members[0].trunk.state_dict().items():
+        assert torch.equal(value, second.members[0].trunk.state_dict()[name]), name
 
 
 def test_replicates_dont_make_errors_smaller() -> None:
