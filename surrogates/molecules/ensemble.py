@@ -145,8 +145,8 @@ class FittedEnsemble:
         """Mean of the members; their disagreement is the mean's standard deviation.
 
         A member's spread of a label is calibrated by its errors on molecules that it doesn't know, so that the error of its
-        mean is in it. The disagreement is a part of that spread, and noise is the rest. Of the members' spreads the geometric
-        mean is taken, which is as large as a typical one; their mean square follows the largest.
+        mean is in it. The disagreement is a part of that spread, and noise is the rest. Of the members' spreads the
+        geometric mean is taken, which is as large as a typical one; their mean square follows the largest.
         """
         parts = []
         for member in self.members:

@@ -22,8 +22,8 @@ class AheadFAMO:
     Liu et al., arXiv:2306.03792, algorithm 1. The decrease must be seen on *one* batch: between two batches losses differ
     by chance more than by a step, and `weighting.FAMO`, which compares with the loss of the step before, would follow that
     chance. The paper evaluates the batch again after the step; we look ahead along -G'w instead (see `LookAhead`), by a
-    step that takes off the share `fall`. This is a function of the batch alone, so nothing has to be kept of it, and ξ's
-    Adam doesn't mind δ's size; but it sees the gradient's direction, not what the network's optimiser makes of it.
+    step that takes off the share `fall`, so that z'δ = fall, whatever the network's optimiser makes of the direction.
+    `decay` is to be seen against it: it holds ξ where relative decreases differ by less than about decay |ξ| / fall.
 
     The weights sum to the number p of tasks that are present, z over these. A loss that is 0 has weight 0.
 
@@ -61,6 +61,7 @@ class AheadFAMO:
         if gains is None:
             return w, state
         δ = torch.where(counts, gains / L, 0.0)  # log L - log(L - αg) to first order, per α
-        δ = δ / δ.abs().max().clamp_min(1e-300)
+        # α, so that z'δ = fall: were δ of size one, the decay could not hold ξ, which then follows the slowest task for ever
+        δ = δ * (self.fall / (z @ δ).clamp_min(1e-300))
         slope = z * (δ - z @ δ) + self.decay * ξ
         return w, masked_adam(state, "logits", slope, self.rate, counts)
