@@ -75,7 +75,7 @@ def draw_study(table: pd.DataFrame) -> Path:
     """Change by sharing against the number of labels, property by property, and coverage."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(12.5, 4.2), layout="constrained")
     for ax in (left, right):
-        ax.set_prop_cycle(color=plt.get_cmap("tab20").colors[::2] + plt.get_cmap("tab20").colors[1::2])
+        ax.set_prop_cycle(color=plt.get_cmap("tab20")(np.r_[0:20:2, 1:20:2]))
     error = table.pivot_table(index=["property", "labels", "seed"], columns="sharing", values="error")
     change = (100 * (error["auto"] / error["single"] - 1)).groupby(["property", "labels"]).mean().unstack("property")
     for name in change.columns:
