@@ -58,7 +58,7 @@ class Settings:
 
     kernel: Kernel | CustomKernel | Tanimoto
     trend: str | Basis
-    sharing: str
+    sharing: str | Sharing
     rank: int
     noise: str
     solver: str
@@ -152,6 +152,8 @@ def make_readings(table: Table, x: Floats, target: TargetScaling, noise: str) ->
 
 def make_sharing(settings: Settings, tasks: int) -> Sharing:
     """The task covariance that the settings ask for."""
+    if not isinstance(settings.sharing, str):
+        return settings.sharing
     if settings.sharing == "icm":
         return Coregional(tasks, min(settings.rank, tasks))
     return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1)
@@ -263,8 +265,8 @@ def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParame
     if isinstance(settings.kernel, Tanimoto):
         return settings.kernel.shape_parameters(sharing.components)
     d = design.x.shape[1]
-    suffix = [""] if sharing.components == 1 else [", common", ", own"]
-    names = tuple(f"log l[{k}{s}]" for s in suffix for k in range(d))
+    suffixes = [f", {name}" if name else "" for name in sharing.component_names]
+    names = tuple(f"log l[{k}{suffix}]" for suffix in suffixes for k in range(d))
     size = len(names)
     bounds = [(math.log(0.02), math.log(20.0))] * size
     # distances grow with the root of the number of inputs (Hvarfner, Hellsten & Nardi 2024)
