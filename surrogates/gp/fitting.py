@@ -226,6 +226,17 @@ def fit_posterior(
     scaled: Scaled, settings: Settings, *, integrate: bool | None, seed: int, progress: Callable[[float], None]
 ) -> tuple[Posterior, Problem]:
     """Minimise the objective, then draw around the minimum."""
+    posterior, problem = climb(scaled, settings, seed=seed, progress=progress)
+    rows = len(problem.objective.design.x)
+    if rows <= INTEGRATE_UP_TO if integrate is None else integrate:
+        posterior = integrated(posterior, problem, count=_points(rows), seed=seed)
+    return posterior, problem
+
+
+def climb(
+    scaled: Scaled, settings: Settings, *, seed: int, progress: Callable[[float], None]
+) -> tuple[Posterior, Problem]:
+    """The objective's minimum, from several starts; its only draw is the mode."""
     problem = make_problem(scaled, settings)
     objective, layout = problem.objective, problem.objective.layout
     rows = len(objective.design.x)
@@ -236,23 +247,28 @@ def fit_posterior(
         starts = [start]
     rough = _rough(objective, starts, progress)
     best = _descend(objective, rough, progress, tolerance=TOLERANCE if rows <= LARGE else 10 * TOLERANCE)
-    wanted = rows <= INTEGRATE_UP_TO if integrate is None else integrate
-    draws = Draws(best.x[None], np.ones(1), 1.0)
-    if wanted:
-        curvature = best.curvature if best.curvature is not None else difference_curvature(objective, best.x)
-        draws = laplace_draws(
-            lambda θ: objective(θ, 0).value,
-            best.x,
-            curvature,
-            layout.bounds,
-            count=_points(rows),
-            keep=DRAWS,
-            seed=seed,
-        )
     # REML sees the contrasts of the data that the flat trend leaves; each carries one factor of the target's unit
     contrasts = len(scaled.readings.y) - int((objective.design.prior_precision == 0).sum())
     likelihood = -best.value - objective.log_prior(best.x) - contrasts * math.log(scaled.target.spread)
+    draws = Draws(best.x[None], np.ones(1), 1.0)
     return Posterior(layout, best.x, draws, best, evaluations + objective.evaluations, likelihood), problem
+
+
+def integrated(posterior: Posterior, problem: Problem, *, count: int, seed: int) -> Posterior:
+    """The same posterior, with weighted draws out of `count` points tried."""
+    objective, best = problem.objective, posterior.minimum
+    before = objective.evaluations
+    curvature = best.curvature if best.curvature is not None else difference_curvature(objective, best.x)
+    draws = laplace_draws(
+        lambda θ: objective(θ, 0).value,
+        best.x,
+        curvature,
+        posterior.layout.bounds,
+        count=count,
+        keep=DRAWS,
+        seed=seed,
+    )
+    return replace(posterior, draws=draws, evaluations=posterior.evaluations + objective.evaluations - before)
 
 
 def _points(rows: int) -> int:

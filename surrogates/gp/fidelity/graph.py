@@ -58,7 +58,7 @@ def make_graph(fidelities: Sequence[Label] | Mapping[Label, Label | Sequence[Lab
     twice = sorted({str(label) for label in labels if labels.count(label) > 1})
     if twice:
         raise DataError(f"fidelities names {', '.join(twice)} twice; every fidelity stands once, cheapest first")
-    return Graph(labels, ((), *(((k,) for k in range(len(labels) - 1)))))
+    return Graph(labels, ((), *((k,) for k in range(len(labels) - 1))))
 
 
 def _several(parents: Label | Sequence[Label] | None) -> tuple[Label, ...]:
@@ -92,5 +92,5 @@ def _ordered(given: dict[Label, tuple[Label, ...]]) -> Graph:
     order.remove(sinks[-1])  # what the graph leads to stands last
     order.append(sinks[-1])
     position = {label: k for k, label in enumerate(order)}
-    parents = tuple(tuple(sorted(position[parent] for parent in given[label])) for label in order)
-    return Graph(tuple(order), parents)
+    places = tuple(tuple(sorted(position[parent] for parent in given[label])) for label in order)
+    return Graph(tuple(order), places)

@@ -154,4 +154,4 @@ class LinearFidelities:
             for k in range(table.shape[1]):
                 mine = slice(None) if table.shape[1] == 1 else slice(k, k + 1)
                 slopes[e, k, mine] = product[mine]
-        return a, slopes.reshape(-1, T, L, L)
+        return np.asarray(a), slopes.reshape(-1, T, L, L)
