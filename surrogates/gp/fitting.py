@@ -19,6 +19,7 @@ from surrogates.training import Minimum, lbfgs, newton
 from .collapse import Collapsed, Readings, TrendPrior, collapse, trend_prior
 from .custom import CustomKernel, CustomSolver
 from .design import Design
+from .evidence import difference_curvature
 from .kernels import Kernel
 from .laplace import Draws, laplace_draws
 from .library import Library
@@ -236,7 +237,7 @@ def fit_posterior(
     wanted = rows <= INTEGRATE_UP_TO if integrate is None else integrate
     draws = Draws(best.x[None], np.ones(1), 1.0)
     if wanted:
-        curvature = best.curvature if best.curvature is not None else _difference_curvature(objective, best.x)
+        curvature = best.curvature if best.curvature is not None else difference_curvature(objective, best.x)
         draws = laplace_draws(
             lambda θ: objective(θ, 0).value,
             best.x,
@@ -339,7 +340,7 @@ def _start_on_subsets(
         best = _descend(problem.objective, rough, lambda value: None, tolerance=tolerance)
         correction = None
         if rows > LARGE and following == rows and best.curvature is not None:
-            correction = (_difference_curvature(problem.objective, best.x) - best.curvature) * (rows / size)
+            correction = (difference_curvature(problem.objective, best.x) - best.curvature) * (rows / size)
         starts = [Start(best.x, correction)]
         evaluations += problem.objective.evaluations
     return starts[0], evaluations
@@ -359,16 +360,3 @@ def _subset(scaled: Scaled, share: float, seed: int) -> Readings:
         size = min(len(mine), max(minimum, math.ceil(share * len(mine))))
         keep[np.random.default_rng(seed).choice(mine, size, replace=False)] = True
     return readings.of_tasks(keep)
-
-
-def _difference_curvature(objective: Objective, θ: Floats) -> Floats:
-    """Hessian (p, p) by central differences of the gradient, made positive definite."""
-    step = 1e-4
-    columns = []
-    for e in step * np.eye(len(θ)):
-        up, down = objective(θ + e, 1).gradient, objective(θ - e, 1).gradient
-        assert up is not None
-        assert down is not None
-        columns.append((up - down) / (2 * step))
-    values, vectors = np.linalg.eigh(0.5 * (np.array(columns) + np.array(columns).T))
-    return np.asarray((vectors * np.maximum(values, 1e-2)) @ vectors.T)
