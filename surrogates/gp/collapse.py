@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from surrogates.errors import DataError
 
-from .design import Design
+from .design import Design, SharedColumns
 from .noise import KnownNoise, LearntNoise, NoiseModel
-from .trends import Trend
+from .trends import Covariate, Trend
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -65,7 +65,10 @@ def collapse(readings: Readings, trend: Trend, prior: TrendPrior) -> Collapsed:
     first, row = _cells(readings.x, readings.task)
     x, task = readings.x[first], readings.task[first]
     noise = _noise(readings, row, len(first))
-    design = Design(x, task, readings.tasks, trend.columns(x), prior.mean, prior.precision, noise)
+    shared = None
+    if trend.shared:
+        shared = SharedColumns(trend.shared_columns(x), *_normal(trend.shared))
+    design = Design(x, task, readings.tasks, trend.columns(x), prior.mean, prior.precision, noise, shared)
     return Collapsed(design, row)
 
 
@@ -78,8 +81,25 @@ def trend_prior(readings: Readings, trend: Trend) -> TrendPrior:
 
     A flat prior's mean has no influence; it is the least-squares fit, so that the likelihood sees small numbers even
     where tasks lie far apart.
+
+    Covariates have the priors that they come with.
     """
-    columns = trend.columns(readings.x)  # (N, p)
+    prior = _flat_prior(readings, trend)
+    T, (mean, precision) = readings.tasks, _normal(trend.own)
+    return TrendPrior(
+        np.concatenate([prior.mean, np.tile(mean, (T, 1))], axis=1),
+        np.concatenate([prior.precision, np.tile(precision, (T, 1))], axis=1),
+        prior.poor,
+    )
+
+
+def _normal(covariates: tuple[Covariate, ...]) -> tuple[Floats, Floats]:
+    """Mean (r,) and precision (r,) of the covariates' coefficients."""
+    return np.array([c.mean for c in covariates]), np.array([c.deviation**-2 for c in covariates])
+
+
+def _flat_prior(readings: Readings, trend: Trend) -> TrendPrior:
+    columns = trend.flat_columns(readings.x)  # (N, p)
     T, p = readings.tasks, columns.shape[1]
     mean, precision = np.zeros((T, p)), np.zeros((T, p))
     if p == 0:

@@ -20,6 +20,7 @@ from .collapse import Collapsed, Readings, TrendPrior, collapse, trend_prior
 from .custom import CustomKernel, CustomSolver
 from .design import Design
 from .evidence import difference_curvature
+from .gram import Gram
 from .kernels import Kernel
 from .laplace import Draws, laplace_draws
 from .library import Library
@@ -55,7 +56,10 @@ MOST_POINTS, LEAST_POINTS, POINTS_TIMES_ROWS, DRAWS = 240, 24, 6000, 32
 
 @dataclass(frozen=True)
 class Settings:
-    """The choices of a `HierarchicalGP` that shape its likelihood."""
+    """The choices of a `HierarchicalGP` that shape its likelihood.
+
+    blind : how many of the last inputs stationary kernels don't see; these enter by the trend alone
+    """
 
     kernel: Kernel | CustomKernel | Tanimoto
     trend: str | Basis
@@ -63,6 +67,7 @@ class Settings:
     rank: int
     noise: str
     solver: str
+    blind: int = 0
 
 
 @dataclass(frozen=True)
@@ -192,8 +197,11 @@ def make_solver(settings: Settings, design: Design, sharing: Sharing, library: L
         return Dense(design, gram)
     if isinstance(settings.kernel, CustomKernel):
         return CustomSolver(design, settings.kernel)
+    kernels = (settings.kernel,) * sharing.components
+    if settings.blind:
+        return Dense(design, Gram(design.x[:, : -settings.blind], design.task, design.tasks, kernels))
     name = choose_solver(design, sharing) if settings.solver == "auto" else settings.solver
-    return SOLVERS[name](design, (settings.kernel,) * sharing.components)
+    return SOLVERS[name](design, kernels)
 
 
 def conditioner(
@@ -212,10 +220,12 @@ def conditioner(
             correlations = TanimotoCorrelations(library, state.shapes)
         else:
             kernels = (settings.kernel,) * len(state.mixing.matrix)
-            correlations = StationaryCorrelations(kernels, state.shapes)
+            unseen = np.full((len(state.shapes), settings.blind), np.inf)
+            correlations = StationaryCorrelations(kernels, np.concatenate([state.shapes, unseen], axis=1))
         noise = objective.design.noise
         nugget = noise.nugget(objective.layout.split(θ).log_noise) if isinstance(noise, KnownNoise) else 0.0
-        return condition(objective.design, trend, correlations, state, objective.inverse(state), nugget)
+        inverse = objective.inverse(state)
+        return condition(objective.design, trend, correlations, state, inverse, nugget, settings.blind)
 
     return at
 
@@ -263,13 +273,13 @@ def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParame
         return settings.kernel.shape_parameters()
     if isinstance(settings.kernel, Tanimoto):
         return settings.kernel.shape_parameters(sharing.components)
-    d = design.x.shape[1]
+    d = design.x.shape[1] - settings.blind
     suffix = [""] if sharing.components == 1 else [", common", ", own"]
     names = tuple(f"log l[{k}{s}]" for s in suffix for k in range(d))
     size = len(names)
     bounds = [(math.log(0.02), math.log(20.0))] * size
     # distances grow with the root of the number of inputs (Hvarfner, Hellsten & Nardi 2024)
-    varying = max(1, int((np.ptp(design.x, axis=0) > 0).sum()))
+    varying = max(1, int((np.ptp(design.x[:, :d], axis=0) > 0).sum()))
     mean = np.full(size, math.log(0.4) + 0.5 * math.log(varying))
     return ShapeParameters(names, mean, np.full(size, 1.2), bounds, True, sharing.components)
 

@@ -1,0 +1,1 @@
+"""Structures of fidelities: how what cheap levels say enters what dear ones do."""
