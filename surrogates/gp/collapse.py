@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from surrogates.errors import DataError
 
 from .design import Design, SharedColumns
-from .noise import KnownNoise, LearntNoise, NoiseModel
+from .noise import EXACT, KnownNoise, LearntNoise, NoiseModel
 from .trends import Covariate, Trend
 
 Floats = NDArray[np.float64]
@@ -19,7 +19,10 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Readings:
-    """Scaled single readings.  N readings, d inputs, T tasks."""
+    """Scaled single readings.  N readings, d inputs, T tasks.
+
+    exact : variance that stands for zero, where all readings are exact
+    """
 
     x: Floats  # (N, d)
     y: Floats  # (N,)
@@ -28,13 +31,13 @@ class Readings:
     group: Integers  # (N,) noise group
     groups: tuple[str, ...]  # names of the noise groups
     variance: Floats | None  # (N,) known noise variance
+    exact: float = EXACT
 
     def of_tasks(self, keep: NDArray[np.bool_]) -> Readings:
         """Those readings where `keep` (N,) is true; tasks and groups stay."""
         variance = None if self.variance is None else self.variance[keep]
-        return Readings(
-            self.x[keep], self.y[keep], self.task[keep], self.tasks, self.group[keep], self.groups, variance
-        )
+        x, y, task, group = self.x[keep], self.y[keep], self.task[keep], self.group[keep]
+        return Readings(x, y, task, self.tasks, group, self.groups, variance, self.exact)
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ def _cells(x: Floats, task: Integers) -> tuple[Integers, Integers]:
 
 def _noise(readings: Readings, row: Integers, n: int) -> NoiseModel:
     if readings.variance is not None:
-        return _known(readings.y, readings.variance, row, n)
+        return replace(_known(readings.y, readings.variance, row, n), exact=readings.exact)
     F = len(readings.groups)
     cell = readings.group * n + row
     counts: Floats = np.bincount(cell, minlength=n * F).astype(np.float64)

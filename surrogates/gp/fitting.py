@@ -28,7 +28,7 @@ from .mixtures import MixtureGram
 from .noise import KnownNoise
 from .objective import Layout, Objective, ShapeParameters, Value
 from .process import Conditioned, Correlations, StationaryCorrelations, condition
-from .sharing import Coregional, Exchangeable, Sharing
+from .sharing import AMPLITUDE_PRIOR, Coregional, Exchangeable, Sharing
 from .solvers import SOLVERS, applicable_solvers, choose_solver
 from .solvers._base import Solver
 from .solvers.dense import Dense
@@ -59,6 +59,7 @@ class Settings:
     """The choices of a `HierarchicalGP` that shape its likelihood.
 
     blind : how many of the last inputs stationary kernels don't see; these enter by the trend alone
+    amplitude : mean and deviation of the normal prior of log s, for sharing other than "icm"
     """
 
     kernel: Kernel | CustomKernel | Tanimoto
@@ -68,6 +69,7 @@ class Settings:
     noise: str
     solver: str
     blind: int = 0
+    amplitude: tuple[float, float] = AMPLITUDE_PRIOR
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def make_sharing(settings: Settings, tasks: int) -> Sharing:
     """The task covariance that the settings ask for."""
     if settings.sharing == "icm":
         return Coregional(tasks, min(settings.rank, tasks))
-    return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1)
+    return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1, settings.amplitude)
 
 
 def make_problem(scaled: Scaled, settings: Settings, readings: Readings | None = None) -> Problem:
@@ -289,11 +291,17 @@ def _starts(settings: Settings, layout: Layout) -> list[Start]:
     if isinstance(settings.kernel, CustomKernel):
         return [Start(layout.join(layout.shapes.mean, layout.sharing.start(0.8), np.full(F, layout.noise_prior[0])))]
     is_stationary = layout.shapes.logarithmic
-    return [
+    starts = [
         Start(layout.join(shapes, layout.sharing.start(ρ), np.full(F, math.log(σ2))))
         for l, ρ, σ2 in STARTS
         for shapes in [np.full(len(layout.shapes.names), math.log(l)) if is_stationary else layout.shapes.mean]
     ]
+    if settings.amplitude != AMPLITUDE_PRIOR and isinstance(layout.sharing, Exchangeable):
+        # processes that may well be next to nothing: one start says that they are
+        small = starts[1].x.copy()
+        small[layout.names.index("log s")] = settings.amplitude[0] - 2 * settings.amplitude[1]
+        starts.append(Start(small))
+    return starts
 
 
 def _rough(objective: Objective, starts: list[Start], progress: Callable[[float], None]) -> Start:

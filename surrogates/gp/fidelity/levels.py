@@ -15,9 +15,11 @@ from ..process import met_places
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-#: normal prior of ρ, the coefficient of the parent's values; every level is scaled by its own residual spread, so that
-#: levels that agree but for noise have ρ near one, and unrelated ones near zero
+#: normal prior of ρ, the coefficient of the parent's values, where these and the level's readings have residual spreads
+#: of one: levels that agree then have ρ near one, and unrelated ones near zero
 RHO_MEAN, RHO_DEVIATION = 0.5, 1.0
+#: normal prior of log s of what the parent doesn't explain, which may be next to nothing
+DISCREPANCY_PRIOR = (-1.0, 3.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,14 +27,17 @@ from ..core import Core
 from ..evidence import log_evidence
 from ..fitting import DRAWS, Scaled, Settings, fit_posterior
 from ..laplace import Draws
+from ..noise import EXACT
 from ..process import Conditioned, Process
 from ..trends import Covariate, Trend, make_trend
 from .chain import Chain, Coefficients
-from .levels import RHO_DEVIATION, RHO_MEAN, Levels
+from .levels import DISCREPANCY_PRIOR, RHO_DEVIATION, RHO_MEAN, Levels
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 KINDS = ("autoregressive", "nonlinear")
+#: variances that stand for zero where levels build on each other: errors of cheap levels are amplified by dear ones
+JITTERS = (1e-12, 1e-10)
 
 
 class Rho(NamedTuple):
@@ -63,6 +66,11 @@ class RecursiveFit:
     cores: tuple[Core, ...]
     widths: tuple[float, ...]
     evidences: tuple[float, ...]
+
+    @property
+    def jitters(self) -> tuple[float, ...]:
+        """(L,) scaled variance that stood for zero in each level's exact readings; above `JITTERS[0]` it was needed."""
+        return tuple(core.scaled.readings.exact for core in self.cores)
 
     @property
     def log_evidence(self) -> float:
@@ -168,15 +176,45 @@ def fit_recursive(
     for l in range(levels.L):
         width = _width(levels, l, kind)
         scaled = _scaled(levels, l, levels.parent_values, width, settings, rho or Rho())
-        blind = int(kind == "autoregressive" and levels.parents[l] is not None)
-        own = replace(settings, blind=blind)
-        posterior, problem = fit_posterior(scaled, own, integrate=integrate, seed=seed, progress=progress)
-        core = Core(scaled, own, posterior.draws, posterior.mode)
-        core.__dict__["problem"] = problem  # a cached property, whose value the fit has made already
+        own = settings
+        if levels.parents[l] is not None:
+            own = replace(settings, blind=int(kind == "autoregressive"), amplitude=DISCREPANCY_PRIOR)
+        # a single level is what HierarchicalGP makes of it
+        core, evidence = _fit_level(scaled, own, JITTERS if levels.L > 1 else (EXACT,), integrate, seed, progress)
         cores.append(core)
         widths.append(width)
-        evidences.append(log_evidence(problem.objective, posterior.layout, posterior.mode, posterior.draws))
+        evidences.append(evidence)
     return RecursiveFit(levels, kind, tuple(cores), tuple(widths), tuple(evidences))
+
+
+def rho_unit(parent: Floats, task: Integers, columns: Floats) -> float:
+    """Residual spread of the parent's values at the rows of a level: the size of values that ρ's prior is meant for.
+
+    A few rows may lie where the parent hardly differs from its trend. Then the level hardly does either, which its own
+    scaling blows up; so the covariate is scaled like the target, at the same rows.
+
+    parent: (n,) values, task: (n,), columns: (n, p) of the flat trend
+    """
+    return TargetScaling.fit(parent, task, columns).spread
+
+
+def _fit_level(
+    scaled: Scaled,
+    settings: Settings,
+    jitters: tuple[float, ...],
+    integrate: bool | None,
+    seed: int,
+    progress: Callable[[float], None],
+) -> tuple[Core, float]:
+    """One level's fit and its evidence, with the least jitter whose descent settles."""
+    for jitter in jitters:
+        own = replace(scaled, readings=replace(scaled.readings, exact=jitter))
+        posterior, problem = fit_posterior(own, settings, integrate=integrate, seed=seed, progress=progress)
+        if posterior.minimum.outcome.is_success:
+            break
+    core = Core(own, settings, posterior.draws, posterior.mode)
+    core.__dict__["problem"] = problem  # a cached property, whose value the fit has made already
+    return core, log_evidence(problem.objective, posterior.layout, posterior.mode, posterior.draws)
 
 
 def _width(levels: Levels, level: int, kind: str) -> float:
@@ -194,10 +232,10 @@ def _scaled(levels: Levels, level: int, parent: Floats, width: float, settings: 
     trend = make_trend(settings.trend, x)
     x = x[rows]
     if levels.parents[level] is not None:
-        trend = replace(
-            trend, covariates=(Covariate(x.shape[1], rho.mean * width, rho.deviation * width, rho.shared),)
-        )
-        x = np.concatenate([x, parent[rows, None] / width], axis=1)
+        column = parent[rows]
+        unit = width / rho_unit(column, levels.task[rows], trend.columns(x))
+        trend = replace(trend, covariates=(Covariate(x.shape[1], rho.mean * unit, rho.deviation * unit, rho.shared),))
+        x = np.concatenate([x, column[:, None] / width], axis=1)
     variance = None if levels.variance is None else levels.variance[rows]
     group = np.zeros(len(rows), dtype=np.int64)
     readings = Readings(x, levels.y[rows], levels.task[rows], levels.T, group, (f"level {level}",), variance)
