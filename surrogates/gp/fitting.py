@@ -42,6 +42,8 @@ SUBSET_ABOVE = 200
 INTEGRATE_UP_TO = 250
 #: normal prior of log noise variances; it keeps the precise fidelity's from running to its lower bound
 NOISE_PRIOR = (math.log(0.02), 2.5)
+#: deviation of log l's normal prior
+LENGTHSCALE_DEVIATION = 1.2
 #: (length-scale, correlation, noise variance) of the starts: detail explained by the processes, or by the noise
 STARTS = ((0.2, 0.9, 0.01), (0.7, 0.5, 0.2))
 #: more rows than this start on two subsets, and end at a looser tolerance
@@ -60,6 +62,7 @@ class Settings:
 
     blind : how many of the last inputs stationary kernels don't see; these enter by the trend alone
     amplitude : mean and deviation of the normal prior of log s, for sharing other than "icm"
+    lengthscales : means and deviations of the normal priors of log l, one kernel's after the other; None: the usual ones
     """
 
     kernel: Kernel | CustomKernel | Tanimoto
@@ -70,6 +73,7 @@ class Settings:
     solver: str
     blind: int = 0
     amplitude: tuple[float, float] = AMPLITUDE_PRIOR
+    lengthscales: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -282,8 +286,10 @@ def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParame
     bounds = [(math.log(0.02), math.log(20.0))] * size
     # distances grow with the root of the number of inputs (Hvarfner, Hellsten & Nardi 2024)
     varying = max(1, int((np.ptp(design.x[:, :d], axis=0) > 0).sum()))
-    mean = np.full(size, math.log(0.4) + 0.5 * math.log(varying))
-    return ShapeParameters(names, mean, np.full(size, 1.2), bounds, True, sharing.components)
+    mean, deviation = np.full(size, math.log(0.4) + 0.5 * math.log(varying)), np.full(size, LENGTHSCALE_DEVIATION)
+    if settings.lengthscales is not None:
+        mean, deviation = (np.array(part) for part in settings.lengthscales)
+    return ShapeParameters(names, mean, deviation, bounds, True, sharing.components)
 
 
 def _starts(settings: Settings, layout: Layout) -> list[Start]:

@@ -20,6 +20,8 @@ Integers = NDArray[np.int64]
 RHO_MEAN, RHO_DEVIATION = 0.5, 1.0
 #: normal prior of log s of what the parent doesn't explain, which may be next to nothing
 DISCREPANCY_PRIOR = (-1.0, 3.0)
+#: deviation of the normal prior of its log length-scales around the parent's: it varies where the parent does
+INHERITED_DEVIATION = 0.8
 
 
 @dataclass(frozen=True, eq=False)

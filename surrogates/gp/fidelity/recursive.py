@@ -26,12 +26,11 @@ from ..collapse import Readings, trend_prior
 from ..core import Core
 from ..evidence import log_evidence
 from ..fitting import DRAWS, Scaled, Settings, fit_posterior
-from ..laplace import Draws
 from ..noise import EXACT
 from ..process import Conditioned, Process
-from ..trends import Covariate, Trend, make_trend
+from ..trends import Covariate, make_trend
 from .chain import Chain, Coefficients
-from .levels import DISCREPANCY_PRIOR, RHO_DEVIATION, RHO_MEAN, Levels
+from .levels import DISCREPANCY_PRIOR, INHERITED_DEVIATION, RHO_DEVIATION, RHO_MEAN, Levels
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -123,7 +122,7 @@ class RecursiveFit:
 
     def coefficients(self) -> tuple[Coefficients | None, ...]:
         """(L,) posterior mean and covariance of the tasks' ρ, in units of the levels' scaled values; None for roots."""
-        found = []
+        found: list[Coefficients | None] = []
         for l, p in enumerate(self.levels.parents):
             parts = [chain.coefficients[l] for chain in self.chains]
             if p is None:
@@ -171,20 +170,30 @@ def fit_recursive(
             f"kind={kind!r} needs exact readings (known noise of zero), and one of the parent wherever a level was read; "
             f"use a joint structure"
         )
-    cores, widths, evidences = [], [], []
+    cores: list[Core] = []
+    widths: list[float] = []
+    evidences: list[float] = []
     settings = replace(settings, noise="fidelity" if levels.variance is None else "known")
     for l in range(levels.L):
         width = _width(levels, l, kind)
         scaled = _scaled(levels, l, levels.parent_values, width, settings, rho or Rho())
-        own = settings
-        if levels.parents[l] is not None:
-            own = replace(settings, blind=int(kind == "autoregressive"), amplitude=DISCREPANCY_PRIOR)
+        own, p = settings, levels.parents[l]
+        if p is not None:
+            own = replace(settings, amplitude=DISCREPANCY_PRIOR)
+        if p is not None and kind == "autoregressive":
+            own = replace(own, blind=1, lengthscales=_inherited(cores[p]))
         # a single level is what HierarchicalGP makes of it
         core, evidence = _fit_level(scaled, own, JITTERS if levels.L > 1 else (EXACT,), integrate, seed, progress)
         cores.append(core)
         widths.append(width)
         evidences.append(evidence)
     return RecursiveFit(levels, kind, tuple(cores), tuple(widths), tuple(evidences))
+
+
+def _inherited(parent: Core) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Prior means and deviations of a discrepancy's log l: around the parent's posterior means."""
+    mean = parent.layout.split(parent.draws.weights @ parent.draws.parameters).log_shapes.ravel()
+    return tuple(mean.tolist()), (INHERITED_DEVIATION,) * len(mean)
 
 
 def rho_unit(parent: Floats, task: Integers, columns: Floats) -> float:
