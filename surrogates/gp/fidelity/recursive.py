@@ -10,33 +10,37 @@ read, p(y) = Π_l p(y_l | y_p): no approximation.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from surrogates.errors import DataError
-from surrogates.posterior import Moments
+from surrogates.errors import DataError, JitterWarning
+from surrogates.posterior import mix
 from surrogates.scaling import InputScaling, TargetScaling
 
 from ..collapse import Readings, trend_prior
 from ..core import Core
 from ..evidence import log_evidence
 from ..fitting import DRAWS, Scaled, Settings, fit_posterior
+from ..kernels import KERNELS, Kernel
 from ..noise import EXACT
-from ..process import Conditioned, Process
+from ..process import distinct_places
 from ..trends import Covariate, make_trend
-from .chain import Chain, Coefficients
+from .imputation import Pins
 from .levels import DISCREPANCY_PRIOR, INHERITED_DEVIATION, RHO_DEVIATION, RHO_MEAN, Levels
+from .recursive_fit import Member, RecursiveFit
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 KINDS = ("autoregressive", "nonlinear")
 #: variances that stand for zero where levels build on each other: errors of cheap levels are amplified by dear ones
 JITTERS = (1e-12, 1e-10)
+#: how often values of a parent that aren't known are drawn; and the share of its range below which its mean will do
+IMPUTATIONS, NEGLIGIBLE = 8, 1e-3
 
 
 class Rho(NamedTuple):
@@ -48,92 +52,6 @@ class Rho(NamedTuple):
     mean: float = RHO_MEAN
     deviation: float = RHO_DEVIATION
     shared: bool = True
-
-
-@dataclass(frozen=True, eq=False)
-class RecursiveFit:
-    """Posterior of all levels.
-
-    kind : one of `KINDS`
-    cores : (L,) each level's fit given its parent
-    widths : (L,) what parents' values are divided by as an input
-    evidences : (L,) log p(y_l | y_p), hyper-parameters integrated
-    """
-
-    levels: Levels
-    kind: str
-    cores: tuple[Core, ...]
-    widths: tuple[float, ...]
-    evidences: tuple[float, ...]
-
-    @property
-    def jitters(self) -> tuple[float, ...]:
-        """(L,) scaled variance that stood for zero in each level's exact readings; above `JITTERS[0]` it was needed."""
-        return tuple(core.scaled.readings.exact for core in self.cores)
-
-    @property
-    def log_evidence(self) -> float:
-        """log p(y) in scaled units."""
-        return float(sum(self.evidences))
-
-    @cached_property
-    def processes(self) -> tuple[Process, ...]:
-        """One posterior of all levels per joint draw of the levels' hyper-parameters; its tasks are task · L + level."""
-        return self.chains
-
-    @cached_property
-    def chains(self) -> tuple[Chain, ...]:
-        """The same, with what a chain knows of its levels."""
-        of_level = []
-        for core, draw in zip(self.cores, self._draws, strict=True):
-            made: dict[int, Conditioned] = {}
-            for k in sorted(set(draw.tolist())):
-                process = core.processes[k]
-                assert isinstance(process, Conditioned)
-                made[k] = process
-            of_level.append([made[k] for k in draw.tolist()])
-        linear = self.kind == "autoregressive"
-        return tuple(Chain(self.levels.parents, levels, self.widths, linear) for levels in zip(*of_level, strict=True))
-
-    @cached_property
-    def weights(self) -> Floats:
-        """(k,) of the processes."""
-        if len(self.cores) == 1:
-            return self.cores[0].weights
-        k = len(self._draws[0])
-        return np.full(k, 1.0 / k)
-
-    @cached_property
-    def _draws(self) -> tuple[Integers, ...]:
-        """(L,) which of its draws each level has in every joint draw; levels are independent of each other."""
-        if len(self.cores) == 1:
-            return (np.arange(len(self.cores[0].weights)),)
-        most = max(len(core.weights) for core in self.cores)
-        count = 1 if most == 1 else DRAWS
-        return tuple(_paired(core.weights, count, l) for l, core in enumerate(self.cores))
-
-    def leave_one_out(self) -> Moments:
-        """Mean and variance (N,) of every reading given the others of its level, and all of its parent's."""
-        mean, variance = np.empty(len(self.levels.y)), np.empty(len(self.levels.y))
-        for l, core in enumerate(self.cores):
-            rows = self.levels.rows(l)
-            mean[rows], variance[rows] = core.leave_one_out()
-        return Moments(mean, variance)
-
-    def coefficients(self) -> tuple[Coefficients | None, ...]:
-        """(L,) posterior mean and covariance of the tasks' ρ, in units of the levels' scaled values; None for roots."""
-        found: list[Coefficients | None] = []
-        for l, p in enumerate(self.levels.parents):
-            parts = [chain.coefficients[l] for chain in self.chains]
-            if p is None:
-                found.append(None)
-                continue
-            means = np.stack([part.mean for part in parts if part is not None])
-            centre = self.weights @ means
-            spread = (self.weights[:, None] * (means - centre)).T @ (means - centre)
-            within = sum(w * part.covariance for w, part in zip(self.weights, parts, strict=True) if part is not None)
-            found.append(Coefficients(centre, spread + within))
-        return tuple(found)
 
 
 def fit_recursive(
@@ -165,29 +83,126 @@ def fit_recursive(
     """
     if kind not in KINDS:
         raise DataError(f"kind is {kind!r}; choose one of {KINDS}")
-    if not levels.is_nested_exact():
+    if not isinstance(settings.kernel, Kernel):
+        raise DataError(f"kernel is {settings.kernel!r}; levels that build on each other need one of {sorted(KERNELS)}")
+    if kind == "autoregressive" and not levels.is_nested_exact():
         raise DataError(
-            f"kind={kind!r} needs exact readings (known noise of zero), and one of the parent wherever a level was read; "
-            f"use a joint structure"
+            "kind='autoregressive' needs exact readings (known noise of zero), and one of the parent wherever a level was "
+            "read; use a joint structure, or kind='nonlinear'"
         )
-    cores: list[Core] = []
-    widths: list[float] = []
-    evidences: list[float] = []
     settings = replace(settings, noise="fidelity" if levels.variance is None else "known")
-    for l in range(levels.L):
-        width = _width(levels, l, kind)
-        scaled = _scaled(levels, l, levels.parent_values, width, settings, rho or Rho())
-        own, p = settings, levels.parents[l]
+    context = _Context(levels, settings, kind, rho or Rho(), integrate, seed, progress)
+    shared: dict[int, tuple[Core, float]] = {}
+    first = _fit_member(context, None, shared)
+    if first is not None:
+        return RecursiveFit(levels, kind, (first,))
+    members = [_fit_member(context, np.random.default_rng([seed, m]), shared) for m in range(IMPUTATIONS)]
+    return RecursiveFit(levels, kind, tuple(member for member in members if member is not None))
+
+
+class _Context(NamedTuple):
+    """What all levels' fits have in common."""
+
+    levels: Levels
+    settings: Settings
+    kind: str
+    rho: Rho
+    integrate: bool | None
+    seed: int
+    progress: Callable[[float], None]
+
+
+def _fit_member(
+    context: _Context, generator: np.random.Generator | None, known: dict[int, tuple[Core, float]]
+) -> Member | None:
+    """Fits of all levels, parents' unknown values drawn by `generator`; without one, they are their means.
+
+    None, if means were asked for and the parents are too uncertain.  known : fits of roots, which no draw changes
+    """
+    levels = context.levels
+    cores: list[Core] = []
+    evidences: list[float] = []
+    pins: list[Pins | None] = [None] * levels.L
+    widths = [_width(levels, l, context.kind) for l in range(levels.L)]
+    for l, p in enumerate(levels.parents):
+        values = np.zeros(0)
         if p is not None:
-            own = replace(settings, amplitude=DISCREPANCY_PRIOR)
-        if p is not None and kind == "autoregressive":
-            own = replace(own, blind=1, lengthscales=_inherited(cores[p]))
-        # a single level is what HierarchicalGP makes of it
-        core, evidence = _fit_level(scaled, own, JITTERS if levels.L > 1 else (EXACT,), integrate, seed, progress)
+            imputed = _parent_values(context, l, (cores, widths, pins), generator)
+            if imputed is None:
+                return None
+            values = imputed
+        if p is not None or l not in known:
+            known[l] = _fit_level(context, l, values, widths[l], cores)
+        core, evidence = known[l]
         cores.append(core)
-        widths.append(width)
         evidences.append(evidence)
-    return RecursiveFit(levels, kind, tuple(cores), tuple(widths), tuple(evidences))
+    return Member(tuple(cores), tuple(widths), tuple(evidences), tuple(pins))
+
+
+def _parent_values(
+    context: _Context,
+    level: int,
+    so_far: tuple[list[Core], list[float], list[Pins | None]],
+    generator: np.random.Generator | None,
+) -> Floats | None:
+    """The parent's values (n,) at a level's rows: read, or else their means, or a draw, which `pins` then hold."""
+    levels, (cores, widths, pins) = context.levels, so_far
+    rows = levels.rows(level)
+    values = levels.parent_values[rows]
+    unknown = rows[np.isnan(values)]
+    if not len(unknown):
+        return values
+    ancestors, p = [], levels.parents[level]
+    while p is not None:
+        ancestors.append(p)
+        p = levels.parents[p]
+    below = Member(tuple(cores), tuple(widths[:level]), (0.0,) * level, tuple(pins[:level]))
+    parents = levels.parents[:level]
+    x, task = levels.x[unknown], levels.task[unknown]
+    if generator is None:
+        chains = below.chains(parents, len(cores[ancestors[0]].weights), linear=False)
+        moments = mix(
+            [c.moments(x, task * level + ancestors[0]) for c in chains], np.full(len(chains), 1 / len(chains))
+        )
+        if float(np.sqrt(moments.variance.max())) > NEGLIGIBLE * widths[level]:
+            return None
+        values[np.isnan(values)] = moments.mean
+        return values
+    chains = below.chains(parents, DRAWS, linear=False)
+    chain = chains[int(generator.integers(len(chains)))]
+    first, place = distinct_places(x, task)
+    code = np.concatenate([task[first] * level + a for a in ancestors])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", JitterWarning)  # of the draws' prior covariance, at most 1e-8 of its size
+        draw = chain.sample(np.tile(x[first], (len(ancestors), 1)), code, 1, generator)[0]
+    drawn = dict(zip(ancestors, draw.reshape(len(ancestors), -1), strict=True))
+    for a in ancestors:
+        own, q = x[first], levels.parents[a]
+        if q is not None:
+            own = np.concatenate([own, drawn[q][:, None] / widths[a]], axis=1)
+        pins[a] = Pins(own, task[first], drawn[a]).beside(pins[a], x.shape[1])
+    values[np.isnan(values)] = drawn[ancestors[0]][place]
+    return values
+
+
+def _fit_level(context: _Context, level: int, parent: Floats, width: float, cores: list[Core]) -> tuple[Core, float]:
+    """One level's fit and its evidence, with the least jitter whose descent settles."""
+    levels, own, p = context.levels, context.settings, context.levels.parents[level]
+    if p is not None:
+        own = replace(own, amplitude=DISCREPANCY_PRIOR)
+    if p is not None and context.kind == "autoregressive":
+        own = replace(own, blind=1, lengthscales=_inherited(cores[p]))
+    plain = _scaled(levels, level, parent, width, own, context.rho)
+    for jitter in JITTERS if levels.L > 1 else (EXACT,):  # a single level is what HierarchicalGP makes of it
+        scaled = replace(plain, readings=replace(plain.readings, exact=jitter))
+        posterior, problem = fit_posterior(
+            scaled, own, integrate=context.integrate, seed=context.seed, progress=context.progress
+        )
+        if posterior.minimum.outcome.is_success:
+            break
+    core = Core(scaled, own, posterior.draws, posterior.mode)
+    core.__dict__["problem"] = problem  # a cached property, whose value the fit has made already
+    return core, log_evidence(problem.objective, posterior.layout, posterior.mode, posterior.draws)
 
 
 def _inherited(parent: Core) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -207,25 +222,6 @@ def rho_unit(parent: Floats, task: Integers, columns: Floats) -> float:
     return TargetScaling.fit(parent, task, columns).spread
 
 
-def _fit_level(
-    scaled: Scaled,
-    settings: Settings,
-    jitters: tuple[float, ...],
-    integrate: bool | None,
-    seed: int,
-    progress: Callable[[float], None],
-) -> tuple[Core, float]:
-    """One level's fit and its evidence, with the least jitter whose descent settles."""
-    for jitter in jitters:
-        own = replace(scaled, readings=replace(scaled.readings, exact=jitter))
-        posterior, problem = fit_posterior(own, settings, integrate=integrate, seed=seed, progress=progress)
-        if posterior.minimum.outcome.is_success:
-            break
-    core = Core(own, settings, posterior.draws, posterior.mode)
-    core.__dict__["problem"] = problem  # a cached property, whose value the fit has made already
-    return core, log_evidence(problem.objective, posterior.layout, posterior.mode, posterior.draws)
-
-
 def _width(levels: Levels, level: int, kind: str) -> float:
     """What the parent's values are divided by, so that as inputs they have width one as all others; one for trends."""
     p = levels.parents[level]
@@ -236,25 +232,17 @@ def _width(levels: Levels, level: int, kind: str) -> float:
 
 
 def _scaled(levels: Levels, level: int, parent: Floats, width: float, settings: Settings, rho: Rho) -> Scaled:
-    """One level's readings, with the parent's values as last input."""
+    """One level's readings, with the parent's values (n,) there as last input."""
     rows, x = levels.rows(level), levels.x
     trend = make_trend(settings.trend, x)
     x = x[rows]
     if levels.parents[level] is not None:
-        column = parent[rows]
-        unit = width / rho_unit(column, levels.task[rows], trend.columns(x))
+        unit = width / rho_unit(parent, levels.task[rows], trend.columns(x))
         trend = replace(trend, covariates=(Covariate(x.shape[1], rho.mean * unit, rho.deviation * unit, rho.shared),))
-        x = np.concatenate([x, column[:, None] / width], axis=1)
+        x = np.concatenate([x, parent[:, None] / width], axis=1)
     variance = None if levels.variance is None else levels.variance[rows]
     group = np.zeros(len(rows), dtype=np.int64)
     readings = Readings(x, levels.y[rows], levels.task[rows], levels.T, group, (f"level {level}",), variance)
     d = x.shape[1]
     inputs = InputScaling(np.zeros(d), np.ones(d))
     return Scaled(inputs, TargetScaling(0.0, 1.0), trend, trend_prior(readings, trend), readings)
-
-
-def _paired(weights: Floats, count: int, stream: int) -> Integers:
-    """`count` draws, each as often as its weight says, in an order of the level's own (the root keeps its own)."""
-    ticks = (np.arange(count) + 0.5) / count
-    drawn = np.minimum(np.searchsorted(np.cumsum(weights), ticks), len(weights) - 1)
-    return np.asarray(np.random.default_rng(stream).permutation(drawn) if stream else drawn, dtype=np.int64)
