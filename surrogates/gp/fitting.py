@@ -20,6 +20,7 @@ from .collapse import Collapsed, Readings, TrendPrior, collapse, trend_prior
 from .custom import CustomKernel, CustomSolver
 from .design import Design
 from .evidence import difference_curvature
+from .gram import Gram
 from .kernels import Kernel
 from .laplace import Draws, laplace_draws
 from .library import Library
@@ -27,7 +28,7 @@ from .mixtures import MixtureGram
 from .noise import KnownNoise
 from .objective import Layout, Objective, ShapeParameters, Value
 from .process import Conditioned, Correlations, StationaryCorrelations, condition
-from .sharing import Coregional, Exchangeable, Sharing
+from .sharing import AMPLITUDE_PRIOR, Coregional, Exchangeable, Sharing
 from .solvers import SOLVERS, applicable_solvers, choose_solver
 from .solvers._base import Solver
 from .solvers.dense import Dense
@@ -41,6 +42,8 @@ SUBSET_ABOVE = 200
 INTEGRATE_UP_TO = 250
 #: normal prior of log noise variances; it keeps the precise fidelity's from running to its lower bound
 NOISE_PRIOR = (math.log(0.02), 2.5)
+#: deviation of log l's normal prior
+LENGTHSCALE_DEVIATION = 1.2
 #: (length-scale, correlation, noise variance) of the starts: detail explained by the processes, or by the noise
 STARTS = ((0.2, 0.9, 0.01), (0.7, 0.5, 0.2))
 #: more rows than this start on two subsets, and end at a looser tolerance
@@ -55,7 +58,12 @@ MOST_POINTS, LEAST_POINTS, POINTS_TIMES_ROWS, DRAWS = 240, 24, 6000, 32
 
 @dataclass(frozen=True)
 class Settings:
-    """The choices of a `HierarchicalGP` that shape its likelihood."""
+    """The choices of a `HierarchicalGP` that shape its likelihood.
+
+    blind : how many of the last inputs stationary kernels don't see; these enter by the trend alone
+    amplitude : mean and deviation of the normal prior of log s, for sharing other than "icm"
+    lengthscales : means and deviations of the normal priors of log l, one kernel's after the other; None: the usual ones
+    """
 
     kernel: Kernel | CustomKernel | Tanimoto
     trend: str | Basis
@@ -63,6 +71,9 @@ class Settings:
     rank: int
     noise: str
     solver: str
+    blind: int = 0
+    amplitude: tuple[float, float] = AMPLITUDE_PRIOR
+    lengthscales: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +168,7 @@ def make_sharing(settings: Settings, tasks: int) -> Sharing:
         return settings.sharing
     if settings.sharing == "icm":
         return Coregional(tasks, min(settings.rank, tasks))
-    return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1)
+    return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1, settings.amplitude)
 
 
 def make_problem(scaled: Scaled, settings: Settings, readings: Readings | None = None) -> Problem:
@@ -194,8 +205,11 @@ def make_solver(settings: Settings, design: Design, sharing: Sharing, library: L
         return Dense(design, gram)
     if isinstance(settings.kernel, CustomKernel):
         return CustomSolver(design, settings.kernel)
+    kernels = (settings.kernel,) * sharing.components
+    if settings.blind:
+        return Dense(design, Gram(design.x[:, : -settings.blind], design.task, design.tasks, kernels))
     name = choose_solver(design, sharing) if settings.solver == "auto" else settings.solver
-    return SOLVERS[name](design, (settings.kernel,) * sharing.components)
+    return SOLVERS[name](design, kernels)
 
 
 def conditioner(
@@ -214,10 +228,12 @@ def conditioner(
             correlations = TanimotoCorrelations(library, state.shapes)
         else:
             kernels = (settings.kernel,) * len(state.mixing.matrix)
-            correlations = StationaryCorrelations(kernels, state.shapes)
+            unseen = np.full((len(state.shapes), settings.blind), np.inf)
+            correlations = StationaryCorrelations(kernels, np.concatenate([state.shapes, unseen], axis=1))
         noise = objective.design.noise
         nugget = noise.nugget(objective.layout.split(θ).log_noise) if isinstance(noise, KnownNoise) else 0.0
-        return condition(objective.design, trend, correlations, state, objective.inverse(state), nugget)
+        inverse = objective.inverse(state)
+        return condition(objective.design, trend, correlations, state, inverse, nugget, settings.blind)
 
     return at
 
@@ -281,15 +297,17 @@ def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParame
         return settings.kernel.shape_parameters()
     if isinstance(settings.kernel, Tanimoto):
         return settings.kernel.shape_parameters(sharing.components)
-    d = design.x.shape[1]
+    d = design.x.shape[1] - settings.blind
     suffixes = [f", {name}" if name else "" for name in sharing.component_names]
     names = tuple(f"log l[{k}{suffix}]" for suffix in suffixes for k in range(d))
     size = len(names)
     bounds = [(math.log(0.02), math.log(20.0))] * size
     # distances grow with the root of the number of inputs (Hvarfner, Hellsten & Nardi 2024)
-    varying = max(1, int((np.ptp(design.x, axis=0) > 0).sum()))
-    mean = np.full(size, math.log(0.4) + 0.5 * math.log(varying))
-    return ShapeParameters(names, mean, np.full(size, 1.2), bounds, True, sharing.components)
+    varying = max(1, int((np.ptp(design.x[:, :d], axis=0) > 0).sum()))
+    mean, deviation = np.full(size, math.log(0.4) + 0.5 * math.log(varying)), np.full(size, LENGTHSCALE_DEVIATION)
+    if settings.lengthscales is not None:
+        mean, deviation = (np.array(part) for part in settings.lengthscales)
+    return ShapeParameters(names, mean, deviation, bounds, True, sharing.components)
 
 
 def _starts(settings: Settings, layout: Layout) -> list[Start]:
@@ -297,11 +315,17 @@ def _starts(settings: Settings, layout: Layout) -> list[Start]:
     if isinstance(settings.kernel, CustomKernel):
         return [Start(layout.join(layout.shapes.mean, layout.sharing.start(0.8), np.full(F, layout.noise_prior[0])))]
     is_stationary = layout.shapes.logarithmic
-    return [
+    starts = [
         Start(layout.join(shapes, layout.sharing.start(ρ), np.full(F, math.log(σ2))))
         for l, ρ, σ2 in STARTS
         for shapes in [np.full(len(layout.shapes.names), math.log(l)) if is_stationary else layout.shapes.mean]
     ]
+    if settings.amplitude != AMPLITUDE_PRIOR and isinstance(layout.sharing, Exchangeable):
+        # processes that may well be next to nothing: one start says that they are
+        small = starts[1].x.copy()
+        small[layout.names.index("log s")] = settings.amplitude[0] - 2 * settings.amplitude[1]
+        starts.append(Start(small))
+    return starts
 
 
 def _rough(objective: Objective, starts: list[Start], progress: Callable[[float], None]) -> Start:

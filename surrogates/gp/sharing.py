@@ -46,15 +46,21 @@ class Sharing(Protocol):
     def start(self, correlation: float) -> Floats: ...
 
 
+#: normal prior of log s: the target is scaled to unit residual variance, which smooth processes, hidden by the trend, exceed
+AMPLITUDE_PRIOR = (1.5, 2.0)
+
+
 @dataclass(frozen=True)
 class Exchangeable:
     """s [ρ ψ0 + (1-ρ) 1{τ=τ'} ψ1]; parameters log s and, with more than one task, logit ρ.
 
     two_kernels : ψ0 and ψ1 have length-scales of their own
+    amplitude : mean and deviation of log s's normal prior
     """
 
     tasks: int
     two_kernels: bool = False
+    amplitude: tuple[float, float] = AMPLITUDE_PRIOR
 
     @property
     def components(self) -> int:
@@ -70,13 +76,14 @@ class Exchangeable:
 
     @property
     def bounds(self) -> list[tuple[float, float]]:
-        return [(-8.0, 8.0), (-6.0, 9.0)][: len(self.names)]
+        mean, deviation = self.amplitude
+        return [(min(-8.0, mean - 5 * deviation), 8.0), (-6.0, 9.0)][: len(self.names)]
 
     @property
     def prior(self) -> tuple[Floats, Floats]:
         k = len(self.names)
-        # the target is scaled to unit residual variance, which smooth processes, hidden by the trend, exceed
-        return np.array([1.5, 0.5])[:k], np.array([2.0, 1.75])[:k]
+        mean, deviation = self.amplitude
+        return np.array([mean, 0.5])[:k], np.array([deviation, 1.75])[:k]
 
     def start(self, correlation: float) -> Floats:
         return np.array([0.0, np.log(correlation / (1 - correlation))])[: len(self.names)]

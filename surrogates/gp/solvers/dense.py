@@ -38,7 +38,7 @@ class Dense:
     def evaluate(self, state: State, *, order: int) -> Result:
         design, gram, S = self._design, self._gram, self._S
         gram.build(state.shapes, state.mixing.matrix, state.D, S, slopes=order > 0)
-        whitened = whiten(S, design.H, state.y[:, None], design.prior_precision.ravel())
+        whitened = whiten(S, design.H, state.y[:, None], design.precision)
         if order == 0:
             return Result(whitened.value, None, None)
         solution = solve_whitened(S, whitened)
