@@ -60,7 +60,7 @@ def _rastrigin(x: Floats, *, φ: float) -> Floats:
     return np.asarray((waves + Θ * np.cos(10 * np.pi * Θ * z + 0.5 * np.pi * Θ + np.pi) ** 2).sum(axis=1))
 
 
-#: Waves of a period that changes along x1; the cheap level divides by a plane.
+#: Waves of a period that changes along x1; the cheap level divides by a plane. The least value is taken along x1 = 0.
 alos = MultiFidelityFunction(
     "ALOS",
     ("x1", "x2"),
@@ -71,7 +71,7 @@ alos = MultiFidelityFunction(
     minimum=-0.56271,
     minimisers=((0.0, 0.0),),
 )
-#: A curved valley; the medium level has another minimum, the cheapest divides by a plane and is the better guide.
+#: A curved valley; the medium level moves its minimum, the cheapest divides by a plane.
 rosenbrock = MultiFidelityFunction(
     "Rosenbrock",
     ("x1", "x2"),
