@@ -6,9 +6,9 @@
 A case is a function and a seed: nested Latin hypercubes (`multi_fidelity_cases` has their sizes) and 1,000 other places. A
 method is judged there by the root mean square error over the truth's standard deviation (nRMSE), the mean negative log
 density with the truth in units of that deviation (NLPD), and the share of the truth within 95 % intervals. Each result is a
-line of FILE, where results that are there aren't computed again, so that a run may be interrupted, split and gone on with. A
-fit that takes longer than `--limit` seconds on the clock or fails is a line too; BoTorch's optimiser is stopped after a quarter
-of them. Reported seconds are the processor's, on one thread, so that other programs on the machine disturb them little.
+line of FILE, and what FILE has isn't computed again, so that a run may be interrupted, split and gone on with. A fit that
+takes longer than `--limit` seconds on the clock, or fails, is a line too; BoTorch's optimiser is stopped after a quarter of
+them and answers with what it has. Reported seconds are the processor's, on one thread.
 
 `--emukit` is a Python with emukit and GPy, which the extra `benchmarks` doesn't bring; without it emukit is left out.
 """
