@@ -99,8 +99,9 @@ def emukit(case: Case, seconds: float, *, name: str, python: str) -> Answer:
     script = Path(__file__).parent / "multi_fidelity_emukit.py"
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder) / "asked.npz", Path(folder) / "answered.npz"
-        arrays = {f"x{k}": x for k, x in enumerate(case.x)} | {f"y{k}": y for k, y in enumerate(case.y)}
-        np.savez(asked, at=case.at, seed=np.array(case.seed), levels=np.array(len(case.levels)), **arrays)
+        arrays: dict[str, Any] = {"at": case.at, "seed": case.seed, "levels": len(case.levels)}
+        arrays |= {f"x{k}": x for k, x in enumerate(case.x)} | {f"y{k}": y for k, y in enumerate(case.y)}
+        np.savez(asked, **arrays)
         try:
             subprocess.run(
                 [python, str(script), name, str(asked), str(answered)],

@@ -42,7 +42,7 @@ _rosenbrock_high = partial(_rosenbrock, weight=100.0, centre=1.0)
 
 def _rosenbrock_medium(x: Floats) -> Floats:
     """50 (x2 - x1²)² + (-2 - x1)² - (x1 + x2)/2."""
-    return _rosenbrock(x, weight=50.0, centre=-2.0) - x.sum(axis=1) / 2
+    return np.asarray(_rosenbrock(x, weight=50.0, centre=-2.0) - x.sum(axis=1) / 2)
 
 
 def _rosenbrock_low(x: Floats) -> Floats:

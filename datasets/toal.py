@@ -31,7 +31,8 @@ _TOAL = "levels: Toal (2015), Structural and Multidisciplinary Optimization 51, 
 def _branin_low(x: Floats, *, A: float) -> Floats:
     """f(x) - (A + ½) (x2 - 5.1 x1²/(4π²) + 5 x1/π - 6)²."""
     x1, x2 = x.T
-    return branin.functions[-1](x) - (A + 0.5) * (x2 - 5.1 * x1**2 / (4 * np.pi**2) + 5 * x1 / np.pi - 6) ** 2
+    square = (x2 - 5.1 * x1**2 / (4 * np.pi**2) + 5 * x1 / np.pi - 6) ** 2
+    return np.asarray(branin.functions[-1](x) - (A + 0.5) * square)
 
 
 def _paciorek_high(x: Floats) -> Floats:
