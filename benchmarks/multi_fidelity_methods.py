@@ -44,7 +44,10 @@ def ours(case: Case, seconds: float, *, structure: str) -> Answer:
 
 
 def smt(case: Case, seconds: float, *, name: str) -> Answer:
-    """SMT's MFK (recursive co-kriging) or MFCK (joint co-kriging)."""
+    """SMT's MFK (recursive co-kriging) or MFCK (joint co-kriging).
+
+    MFCK's `predict_variances` leaves out the values' scale (SMT 2.15), `predict_variances_all_levels` doesn't.
+    """
     from smt import applications
 
     d = len(case.inputs)
@@ -55,13 +58,12 @@ def smt(case: Case, seconds: float, *, name: str) -> Answer:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         model.train()
-        mean, variance = model.predict_values(case.at), model.predict_variances(case.at)
-        return Answer(last(mean), np.sqrt(np.maximum(last(variance), 0.0)))
-
-
-def last(values: Any) -> Floats:
-    """SMT answers with (m, 1), or with a list of them, a level each."""
-    return np.asarray(values[-1] if isinstance(values, list) else values, dtype=np.float64).reshape(-1)
+        mean = model.predict_values(case.at)[:, 0]
+        if name == "MFCK":
+            variance = model.predict_variances_all_levels(case.at)[:, -1]
+        else:
+            variance = model.predict_variances(case.at)[:, 0]
+        return Answer(mean, np.sqrt(np.maximum(variance, 0.0)))
 
 
 def botorch(case: Case, seconds: float, *, name: str) -> Answer:
