@@ -13,11 +13,11 @@ AUTO, IGNORE = "ours:auto", "ours:ignore"
 
 
 def scores(entries: Sequence[dict[str, Any]], functions: Sequence[str]) -> pd.DataFrame:
-    """One row a result; failures have NaN scores."""
+    """One row a result, the last one where two runs did the same; failures have NaN scores."""
     table = pd.DataFrame(
         entries, columns=["function", "seed", "method", "nrmse", "nlpd", "coverage", "seconds", "error"]
     )
-    return table[table["function"].isin(functions)]
+    return table[table["function"].isin(functions)].drop_duplicates(["function", "seed", "method"], keep="last")
 
 
 def medians(table: pd.DataFrame, column: str) -> pd.DataFrame:

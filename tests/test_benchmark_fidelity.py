@@ -169,6 +169,7 @@ def test_tables_tell_all_methods_and_failures() -> None:
     assert "peer           3" in text
     for title in ("median nRMSE", "median NLPD", "median coverage", "median seconds", "choosing"):
         assert title in text
+    assert tables(results() + results(), ["forrester", "nonlinear_sine"]) == text  # two runs at once may do the same
     assert tables([], ["forrester"]) == "no results"
 
 
