@@ -19,6 +19,7 @@ from surrogates.training import Minimum, lbfgs, newton
 from .collapse import Collapsed, Readings, TrendPrior, collapse, trend_prior
 from .custom import CustomKernel, CustomSolver
 from .design import Design
+from .evidence import difference_curvature
 from .kernels import Kernel
 from .laplace import Draws, laplace_draws
 from .library import Library
@@ -58,7 +59,7 @@ class Settings:
 
     kernel: Kernel | CustomKernel | Tanimoto
     trend: str | Basis
-    sharing: str
+    sharing: str | Sharing
     rank: int
     noise: str
     solver: str
@@ -152,6 +153,8 @@ def make_readings(table: Table, x: Floats, target: TargetScaling, noise: str) ->
 
 def make_sharing(settings: Settings, tasks: int) -> Sharing:
     """The task covariance that the settings ask for."""
+    if not isinstance(settings.sharing, str):
+        return settings.sharing
     if settings.sharing == "icm":
         return Coregional(tasks, min(settings.rank, tasks))
     return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1)
@@ -223,6 +226,17 @@ def fit_posterior(
     scaled: Scaled, settings: Settings, *, integrate: bool | None, seed: int, progress: Callable[[float], None]
 ) -> tuple[Posterior, Problem]:
     """Minimise the objective, then draw around the minimum."""
+    posterior, problem = climb(scaled, settings, seed=seed, progress=progress)
+    rows = len(problem.objective.design.x)
+    if rows <= INTEGRATE_UP_TO if integrate is None else integrate:
+        posterior = integrated(posterior, problem, count=_points(rows), seed=seed)
+    return posterior, problem
+
+
+def climb(
+    scaled: Scaled, settings: Settings, *, seed: int, progress: Callable[[float], None]
+) -> tuple[Posterior, Problem]:
+    """The objective's minimum, from several starts; its only draw is the mode."""
     problem = make_problem(scaled, settings)
     objective, layout = problem.objective, problem.objective.layout
     rows = len(objective.design.x)
@@ -233,23 +247,28 @@ def fit_posterior(
         starts = [start]
     rough = _rough(objective, starts, progress)
     best = _descend(objective, rough, progress, tolerance=TOLERANCE if rows <= LARGE else 10 * TOLERANCE)
-    wanted = rows <= INTEGRATE_UP_TO if integrate is None else integrate
-    draws = Draws(best.x[None], np.ones(1), 1.0)
-    if wanted:
-        curvature = best.curvature if best.curvature is not None else _difference_curvature(objective, best.x)
-        draws = laplace_draws(
-            lambda θ: objective(θ, 0).value,
-            best.x,
-            curvature,
-            layout.bounds,
-            count=_points(rows),
-            keep=DRAWS,
-            seed=seed,
-        )
     # REML sees the contrasts of the data that the flat trend leaves; each carries one factor of the target's unit
     contrasts = len(scaled.readings.y) - int((objective.design.prior_precision == 0).sum())
     likelihood = -best.value - objective.log_prior(best.x) - contrasts * math.log(scaled.target.spread)
+    draws = Draws(best.x[None], np.ones(1), 1.0)
     return Posterior(layout, best.x, draws, best, evaluations + objective.evaluations, likelihood), problem
+
+
+def integrated(posterior: Posterior, problem: Problem, *, count: int, seed: int) -> Posterior:
+    """The same posterior, with weighted draws out of `count` points tried."""
+    objective, best = problem.objective, posterior.minimum
+    before = objective.evaluations
+    curvature = best.curvature if best.curvature is not None else difference_curvature(objective, best.x)
+    draws = laplace_draws(
+        lambda θ: objective(θ, 0).value,
+        best.x,
+        curvature,
+        posterior.layout.bounds,
+        count=count,
+        keep=DRAWS,
+        seed=seed,
+    )
+    return replace(posterior, draws=draws, evaluations=posterior.evaluations + objective.evaluations - before)
 
 
 def _points(rows: int) -> int:
@@ -263,8 +282,8 @@ def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParame
     if isinstance(settings.kernel, Tanimoto):
         return settings.kernel.shape_parameters(sharing.components)
     d = design.x.shape[1]
-    suffix = [""] if sharing.components == 1 else [", common", ", own"]
-    names = tuple(f"log l[{k}{s}]" for s in suffix for k in range(d))
+    suffixes = [f", {name}" if name else "" for name in sharing.component_names]
+    names = tuple(f"log l[{k}{suffix}]" for suffix in suffixes for k in range(d))
     size = len(names)
     bounds = [(math.log(0.02), math.log(20.0))] * size
     # distances grow with the root of the number of inputs (Hvarfner, Hellsten & Nardi 2024)
@@ -339,7 +358,7 @@ def _start_on_subsets(
         best = _descend(problem.objective, rough, lambda value: None, tolerance=tolerance)
         correction = None
         if rows > LARGE and following == rows and best.curvature is not None:
-            correction = (_difference_curvature(problem.objective, best.x) - best.curvature) * (rows / size)
+            correction = (difference_curvature(problem.objective, best.x) - best.curvature) * (rows / size)
         starts = [Start(best.x, correction)]
         evaluations += problem.objective.evaluations
     return starts[0], evaluations
@@ -359,16 +378,3 @@ def _subset(scaled: Scaled, share: float, seed: int) -> Readings:
         size = min(len(mine), max(minimum, math.ceil(share * len(mine))))
         keep[np.random.default_rng(seed).choice(mine, size, replace=False)] = True
     return readings.of_tasks(keep)
-
-
-def _difference_curvature(objective: Objective, θ: Floats) -> Floats:
-    """Hessian (p, p) by central differences of the gradient, made positive definite."""
-    step = 1e-4
-    columns = []
-    for e in step * np.eye(len(θ)):
-        up, down = objective(θ + e, 1).gradient, objective(θ - e, 1).gradient
-        assert up is not None
-        assert down is not None
-        columns.append((up - down) / (2 * step))
-    values, vectors = np.linalg.eigh(0.5 * (np.array(columns) + np.array(columns).T))
-    return np.asarray((vectors * np.maximum(values, 1e-2)) @ vectors.T)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -60,6 +61,7 @@ def pack(
         "groups": list(scaled.readings.groups),
         "report": report.to_dict(),
         "effective": core.draws.effective,
+        "log_integral": core.draws.log_integral if math.isfinite(core.draws.log_integral) else None,
         "niw": None if core.niw is None else {"steps": core.niw.steps, "converged": core.niw.converged},
     }
     readings = scaled.readings
@@ -106,7 +108,10 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tup
     if header["niw"] is not None:
         trace = tuple(arrays["niw_trace"].tolist())
         niw = Hyper(arrays["niw_C"], arrays["niw_noise"], header["niw"]["steps"], header["niw"]["converged"], trace)
-    draws = Draws(arrays["parameters"], arrays["weights"], header["effective"])
+    integral = header.get("log_integral")
+    draws = Draws(
+        arrays["parameters"], arrays["weights"], header["effective"], math.nan if integral is None else integral
+    )
     return schema, vocabulary, FitReport.from_dict(header["report"]), Core(scaled, settings, draws, arrays["mode"], niw)
 
 

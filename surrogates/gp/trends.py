@@ -24,11 +24,13 @@ class Trend:
     name : one of "none", "constant", "linear", "quadratic", or "custom"
     active : inputs that vary; the others would repeat the constant column
     basis : a user's own function, for "custom"
+    slope : standard deviation of a normal prior of all coefficients but the constant's; None: all are flat
     """
 
     name: str
     active: tuple[int, ...]
     basis: Basis | None = None
+    slope: float | None = None
 
     def columns(self, x: Floats) -> Floats:
         """h(x).  x: (n, d) -> (n, p)."""
