@@ -29,6 +29,7 @@ from surrogates.metrics import rmse
 
 matplotlib.use("Agg")  # no window: the figure goes to a file
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
 OUTPUT = Path(__file__).parent / "output"
 ESTIMATED, MEASURED = "Joback", "measured"
@@ -122,7 +123,7 @@ def study(sizes: tuple[int, ...], draws: int) -> tuple[pd.DataFrame, pd.DataFram
     return pd.DataFrame(records), shown
 
 
-def draw_function(ax: plt.Axes, title: str, data: xr.Dataset, alone: xr.Dataset, both: xr.Dataset) -> None:
+def draw_function(ax: Axes, title: str, data: xr.Dataset, alone: xr.Dataset, both: xr.Dataset) -> None:
     """Truth, readings, and two answers with their 95 % intervals."""
     for answer, colour, label in ((alone, ORANGE, "precise values alone"), (both, BLUE, "both")):
         low, high = (answer["mean"] + sign * 1.96 * answer["std"] for sign in (-1, 1))
@@ -139,7 +140,7 @@ def draw_function(ax: plt.Axes, title: str, data: xr.Dataset, alone: xr.Dataset,
     ax.legend(fontsize=7)
 
 
-def draw_boiling_points(parity: plt.Axes, errors: plt.Axes, table: pd.DataFrame, shown: pd.DataFrame) -> None:
+def draw_boiling_points(parity: Axes, errors: Axes, table: pd.DataFrame, shown: pd.DataFrame) -> None:
     """Predicted over measured values of one draw, and mean errors over the number of measurements."""
     parity.plot([150, 700], [150, 700], color="black", linewidth=0.8)
     parity.scatter(shown["truth"], shown["alone"], s=9, color=ORANGE, marker="x", label="measured alone")
@@ -190,7 +191,7 @@ def main() -> None:
     print(f"figure and table: multi_fidelity.png, multi_fidelity.csv in {OUTPUT}")
     assert ratios[forrester.name] < 0.1, "good cheap values should help much"
     assert ratios[nonlinear_sine.name] < 1.1, "misleading cheap values should do no harm"
-    assert mean.loc[LEAST, "both"] < 0.8 * mean.loc[LEAST, "measured alone"], "estimates should help few measurements"
+    assert mean["both"][LEAST] < 0.8 * mean["measured alone"][LEAST], "estimates should help few measurements"
 
 
 if __name__ == "__main__":
