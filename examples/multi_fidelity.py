@@ -130,9 +130,9 @@ def draw_function(ax: Axes, title: str, data: xr.Dataset, alone: xr.Dataset, bot
         ax.fill_between(answer["x"], low, high, color=colour, alpha=0.2, linewidth=0)
         ax.plot(answer["x"], answer["mean"], color=colour, label=f"{label}, 95 %")
     ax.plot(both["x"], both["y"], "k--", linewidth=1, label="truth")
-    for level, look in (("low", {"marker": "x", "color": GREY}), ("high", {"marker": "o", "color": "black"})):
+    for level, label, marker, colour in (("low", "cheap", "x", GREY), ("high", "precise", "o", "black")):
         mine = data.isel(sample=data["fidelity"].to_numpy() == level)
-        ax.scatter(mine["x"], mine["y"], s=18, zorder=3, label="cheap" if level == "low" else "precise", **look)
+        ax.scatter(mine["x"], mine["y"], s=18, zorder=3, label=label, marker=marker, color=colour)
     heights = np.concatenate([both["y"].to_numpy(), data["y"].to_numpy()])
     margin = 0.1 * float(np.ptp(heights))
     ax.set(title=title, xlabel="x [1]", ylabel="y [1]")
@@ -144,7 +144,7 @@ def draw_boiling_points(parity: Axes, errors: Axes, table: pd.DataFrame, shown: 
     """Predicted over measured values of one draw, and mean errors over the number of measurements."""
     parity.plot([150, 700], [150, 700], color="black", linewidth=0.8)
     parity.scatter(shown["truth"], shown["alone"], s=9, color=ORANGE, marker="x", label="measured alone")
-    look = {"fmt": "o", "markersize": 3, "elinewidth": 0.4, "color": BLUE}
+    look: dict[str, Any] = {"fmt": "o", "markersize": 3, "elinewidth": 0.4, "color": BLUE}
     parity.errorbar(shown["truth"], shown["both"], 1.96 * shown["std"], label="both, 95 % of a measurement", **look)
     parity.set(title=f"{LEAST} measured boiling points", xlabel="measured [K]", ylabel="predicted [K]")
     parity.set(xlim=(150, 700), ylim=(100, 750))
