@@ -26,6 +26,7 @@ from .mixtures import MixtureGram
 from .noise import KnownNoise
 from .objective import Layout, Objective, ShapeParameters, Value
 from .process import Conditioned, Correlations, StationaryCorrelations, condition
+from .robust import Robust
 from .sharing import Coregional, Exchangeable, Sharing
 from .solvers import SOLVERS, applicable_solvers, choose_solver
 from .solvers._base import Solver
@@ -154,6 +155,8 @@ def make_sharing(settings: Settings, tasks: int) -> Sharing:
     """The task covariance that the settings ask for."""
     if settings.sharing == "icm":
         return Coregional(tasks, min(settings.rank, tasks))
+    if settings.sharing.startswith("robust") and tasks > 1:
+        return Robust(tasks, "2" in settings.sharing, "a" in settings.sharing[6:])
     return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1)
 
 

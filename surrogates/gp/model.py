@@ -27,7 +27,7 @@ from .tanimoto import Tanimoto
 from .trends import NAMES as TRENDS
 from .trends import Basis
 
-SHARINGS = ("common", "two-kernels", "icm", "niw")
+SHARINGS = ("common", "two-kernels", "icm", "niw", "robust", "robust-a", "robust-2", "robust-a2")
 NOISES = ("auto", "fidelity", "task-fidelity", "known")
 
 
