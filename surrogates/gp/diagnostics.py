@@ -12,6 +12,7 @@ from surrogates.schema import Table
 
 from .core import Core
 from .fitting import Posterior
+from .objective import Layout
 
 Floats = NDArray[np.float64]
 #: means of left-out residuals over their standard deviations, in standard errors, that speak of a bias
@@ -108,13 +109,17 @@ def _misfit_tasks(table: Table, z: Floats) -> list[str]:
 def _bounds(table: Table, core: Core, posterior: Posterior) -> list[str]:
     if core.scaled.target.constant:
         return []
-    layout, inputs = core.layout, list(table.vocabulary.units)[:-1]
-    at_bound = [
+    at_bound = at_bounds(core.layout, posterior.mode, list(table.vocabulary.units)[:-1])
+    return [f"at their bounds: {', '.join(at_bound)}; the best values may lie beyond"] if at_bound else []
+
+
+def at_bounds(layout: Layout, mode: Floats, inputs: list[str]) -> list[str]:
+    """Names of the hyper-parameters (p,) that ended at a bound."""
+    return [
         _readable(name, inputs)
-        for name, θ, (low, high) in zip(layout.names, posterior.mode, layout.bounds, strict=True)
+        for name, θ, (low, high) in zip(layout.names, mode, layout.bounds, strict=True)
         if θ <= low + 1e-9 or θ >= high - 1e-9
     ]
-    return [f"at their bounds: {', '.join(at_bound)}; the best values may lie beyond"] if at_bound else []
 
 
 def _readable(name: str, inputs: list[str]) -> str:
