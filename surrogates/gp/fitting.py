@@ -63,6 +63,7 @@ class Settings:
     rank: int
     noise: str
     solver: str
+    apart: tuple[int, ...] = ()  # of "robust" sharing: the tasks that share nothing
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,16 @@ def make_sharing(settings: Settings, tasks: int) -> Sharing:
     """The task covariance that the settings ask for."""
     if settings.sharing == "icm":
         return Coregional(tasks, min(settings.rank, tasks))
-    if settings.sharing.startswith("robust") and tasks > 1:
-        return Robust(tasks, "2" in settings.sharing, "a" in settings.sharing[6:])
+    if settings.sharing == "robust" and tasks > 1:
+        return Robust(tasks, settings.apart)
     return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1)
+
+
+def part_names(sharing: Sharing) -> tuple[str, ...]:
+    """What tells the length-scales of the components apart."""
+    if isinstance(sharing, Robust):
+        return sharing.parts
+    return ("",) if sharing.components == 1 else (", common", ", own")
 
 
 def make_problem(scaled: Scaled, settings: Settings, readings: Readings | None = None) -> Problem:
@@ -266,7 +274,7 @@ def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParame
     if isinstance(settings.kernel, Tanimoto):
         return settings.kernel.shape_parameters(sharing.components)
     d = design.x.shape[1]
-    suffix = [""] if sharing.components == 1 else [", common", ", own"]
+    suffix = part_names(sharing)
     names = tuple(f"log l[{k}{s}]" for s in suffix for k in range(d))
     size = len(names)
     bounds = [(math.log(0.02), math.log(20.0))] * size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -20,6 +20,7 @@ from .fitted import FittedHierarchicalGP
 from .fitting import Scaled, Settings, fit_posterior, scale, usable_solvers
 from .kernels import Kernel
 from .niw import base_covariance, expectation_maximisation
+from .outliers import stand_apart
 from .reporting import make_report
 from .solvers import SOLVERS
 from .solvers.woodbury import union_of_places
@@ -27,7 +28,7 @@ from .tanimoto import Tanimoto
 from .trends import NAMES as TRENDS
 from .trends import Basis
 
-SHARINGS = ("common", "two-kernels", "icm", "niw", "robust", "robust-a", "robust-2", "robust-a2")
+SHARINGS = ("common", "two-kernels", "icm", "niw", "robust")
 NOISES = ("auto", "fidelity", "task-fidelity", "known")
 
 
@@ -143,6 +144,8 @@ class HierarchicalGP:
         table = self.schema.encode(data, vectors=vectors)
         scaled = scale(table, settings)
         self._check_solver(scaled, settings)
+        if settings.sharing == "robust" and scaled.readings.tasks > 1:
+            settings = replace(settings, apart=stand_apart(scaled, settings, seed=seed))
         with progress_bar(progress, "fit") as step:
             posterior, problem = fit_posterior(scaled, settings, integrate=self._integrate(), seed=seed, progress=step)
         core = Core(scaled, settings, posterior.draws, posterior.mode)
