@@ -152,6 +152,18 @@ def make_readings(table: Table, x: Floats, target: TargetScaling, noise: str) ->
     return Readings(x, target(table.y), table.task, T, group, tuple(names), variance)
 
 
+def own_noise(readings: Readings, settings: Settings) -> Readings:
+    """Noise groups of their own for the tasks that share nothing: F more for each, where noise is learnt by fidelity."""
+    if not settings.apart or settings.noise != "fidelity":
+        return readings
+    block = np.zeros(readings.tasks, dtype=np.int64)
+    block[list(settings.apart)] = 1 + np.arange(len(settings.apart))
+    names = readings.groups
+    more = [f"{name} (task {t} alone)" for t in settings.apart for name in names]
+    group = readings.group + len(names) * block[readings.task]
+    return replace(readings, group=group, groups=(*names, *more))
+
+
 def make_sharing(settings: Settings, tasks: int) -> Sharing:
     """The task covariance that the settings ask for."""
     if settings.sharing == "icm":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -145,7 +145,7 @@ class HierarchicalGP:
         scaled = scale(table, settings)
         self._check_solver(scaled, settings)
         if settings.sharing == "robust" and scaled.readings.tasks > 1:
-            settings = replace(settings, apart=stand_apart(scaled, settings, seed=seed))
+            scaled, settings = stand_apart(scaled, settings, seed=seed)
         with progress_bar(progress, "fit") as step:
             posterior, problem = fit_posterior(scaled, settings, integrate=self._integrate(), seed=seed, progress=step)
         core = Core(scaled, settings, posterior.draws, posterior.mode)

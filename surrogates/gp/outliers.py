@@ -10,7 +10,8 @@ hyper-parameters of its own, explains its readings than the shared model does gi
     log Z_t - [ℓ(y) - ℓ(y_-t)],
 
 which costs one factor of the other tasks' covariance.  (Own construction; restricted likelihoods of block-diagonal models add
-up, so that the terms are comparable.)
+up, so that the terms are comparable.)  Learnt noise includes what a kernel doesn't resolve, and so a task apart has noise of its
+own, too: it is then what a model of it alone would be.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .collapse import trend_prior
-from .fitting import Posterior, Problem, Scaled, Settings, fit_posterior, make_problem
+from .fitting import Posterior, Problem, Scaled, Settings, fit_posterior, make_problem, own_noise
 
 Floats = NDArray[np.float64]
 #: prior probability that a task is an outlier
@@ -40,8 +41,8 @@ class _Fit(NamedTuple):
     evidence: float
 
 
-def stand_apart(scaled: Scaled, settings: Settings, *, seed: int) -> tuple[int, ...]:
-    """The tasks (codes) that are better off without the others."""
+def stand_apart(scaled: Scaled, settings: Settings, *, seed: int) -> tuple[Scaled, Settings]:
+    """Put those tasks apart that are better off without the others: ``settings.apart``, and noise of their own."""
     price = math.log((1 - OUTLIERS) / OUTLIERS)
     best = _fit(scaled, settings, seed)
     alone = _alone(scaled, settings, seed)
@@ -61,11 +62,15 @@ def stand_apart(scaled: Scaled, settings: Settings, *, seed: int) -> tuple[int, 
             refused.add(candidate)
             if len(refused) > 2:
                 break
-    return settings.apart
+    return _own_noise(scaled, settings), settings
+
+
+def _own_noise(scaled: Scaled, settings: Settings) -> Scaled:
+    return replace(scaled, readings=own_noise(scaled.readings, settings))
 
 
 def _fit(scaled: Scaled, settings: Settings, seed: int) -> _Fit:
-    posterior, problem = fit_posterior(scaled, settings, integrate=False, seed=seed, progress=lambda value: None)
+    posterior, problem = fit_posterior(_own_noise(scaled, settings), settings, integrate=False, seed=seed, progress=lambda value: None)
     return _Fit(posterior, problem, _evidence(posterior, problem))
 
 
@@ -99,5 +104,5 @@ def _given_others(scaled: Scaled, settings: Settings, fit: _Fit, t: int) -> floa
     precision = scaled.prior.precision.copy()
     precision[t] = 1.0  # of a trend that no reading tells of: it has no influence
     prior = replace(scaled.prior, precision=precision)
-    others = make_problem(replace(scaled, prior=prior), settings, rest)
+    others = make_problem(replace(scaled, prior=prior), settings, own_noise(rest, settings))
     return others.objective(fit.posterior.mode, 0).value - fit.posterior.minimum.value
