@@ -111,7 +111,9 @@ class Core:
             return None
         noise = self.problem.objective.design.noise
         parts = zip(self.processes, self.weights, self.log_noise(), strict=True)
-        draws = [Draw(process, w, noise.reading_variance(φ)) for process, w, φ in parts if isinstance(process, Conditioned)]
+        draws = [
+            Draw(process, w, noise.reading_variance(φ)) for process, w, φ in parts if isinstance(process, Conditioned)
+        ]
         return smoothing(draws, self.problem.collapsed, self.scaled.readings.y, unit=self.scaled.target.spread)
 
     def with_readings(self, readings: Readings, library: Library | None) -> Core:

@@ -204,9 +204,9 @@ class FittedHierarchicalGP:
     def health(self) -> HealthReport:
         """How far this fit can be trusted: left-out scores, influence of single readings, what the algebra says.
 
-        Made on call, from the closed form that `loo` uses: about three times as long as one evaluation of the likelihood with
-        its gradient, for each draw of the hyper-parameters; `fit` does none of it. Hyper-parameters are kept when readings
-        are left out. After `update` it is that of all readings, at the first fit's hyper-parameters.
+        Made on call, from the closed form that `loo` uses: for each draw of the hyper-parameters about three times as long
+        as one evaluation of the likelihood with its gradient; `fit` does none of it. Hyper-parameters are kept when
+        readings are left out. After `update` it is that of all readings, at the first fit's hyper-parameters.
 
         Returns
         -------

@@ -9,9 +9,9 @@ hyper-parameters of its own, explains its readings than the shared model does gi
 
     log Z_t - [ℓ(y) - ℓ(y_-t)],
 
-which costs one factor of the other tasks' covariance.  (Own construction; restricted likelihoods of block-diagonal models add
-up, so that the terms are comparable.)  Learnt noise includes what a kernel doesn't resolve, and so a task apart has noise of its
-own, too: it is then what a model of it alone would be.
+which costs one factor of the other tasks' covariance.  (Own construction; restricted likelihoods of block-diagonal models
+add up, so that the terms are comparable.)  Learnt noise includes what a kernel doesn't resolve, and so a task apart has noise
+of its own, too: it is then what a model of it alone would be.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 #: prior probability that a task is an outlier
 OUTLIERS = 0.1
 #: nats by which the task alone must be better, to be tried
-SCREEN = -1.0
+SCREEN = -6.0
 #: most tasks that stand apart: each brings a covariance matrix of its own
 MOST = 8
 
@@ -70,12 +70,14 @@ def _own_noise(scaled: Scaled, settings: Settings) -> Scaled:
 
 
 def _fit(scaled: Scaled, settings: Settings, seed: int) -> _Fit:
-    posterior, problem = fit_posterior(_own_noise(scaled, settings), settings, integrate=False, seed=seed, progress=lambda value: None)
+    posterior, problem = fit_posterior(
+        _own_noise(scaled, settings), settings, integrate=False, seed=seed, progress=lambda value: None
+    )
     return _Fit(posterior, problem, _evidence(posterior, problem))
 
 
 def _evidence(posterior: Posterior, problem: Problem) -> float:
-    """Laplace's approximation of the log evidence, with average information for the curvature, up to a constant of the data."""
+    """Laplace's approximation of the log evidence, with average information for its curvature, up to the data's constant."""
     minimum = posterior.minimum
     H = minimum.curvature if minimum.curvature is not None else problem.objective(minimum.x, 2).curvature
     assert H is not None

@@ -34,7 +34,9 @@ def figure(data: xr.Dataset) -> Figure:
     panels = (_parity, _residuals, _probabilities, _coverage, _influence, _scores)
     for ax, panel in zip(axes.ravel(), panels, strict=True):
         panel(ax, data)
-    drawing.suptitle(f"health of the model of {data.attrs['target']}: {len(data.attrs['warnings'].splitlines())} warnings")
+    drawing.suptitle(
+        f"health of the model of {data.attrs['target']}: {len(data.attrs['warnings'].splitlines())} warnings"
+    )
     return drawing
 
 
@@ -50,7 +52,11 @@ def _parity(ax: Axes, data: xr.Dataset) -> None:
     ax.errorbar(y, μ, yerr=2 * σ, fmt="none", ecolor="0.6", elinewidth=0.8, zorder=1)
     _by_task(ax, data, y, μ)
     ax.axline((float(y.mean()), float(y.mean())), slope=1, color="black", linewidth=0.8)
-    ax.set(xlabel=f"observed {data.attrs['target']}{unit}", ylabel=f"left-out mean ± 2 std{unit}", title="left-out predictions")
+    ax.set(
+        xlabel=f"observed {data.attrs['target']}{unit}",
+        ylabel=f"left-out mean ± 2 std{unit}",
+        title="left-out predictions",
+    )
     if 1 < data.sizes["task"] <= len(COLOURS):
         ax.legend(title=data.attrs["task_name"])
 
@@ -79,7 +85,15 @@ def _probabilities(ax: Axes, data: xr.Dataset) -> None:
     low, high = _band(np.array([1 / BARS]), float(data["effective_readings"]))
     ax.axhspan(BARS * low[0], BARS * high[0], color=BAND, linewidth=0)
     heights, edges = np.histogram(pit, bins=BARS, range=(0, 1))
-    ax.bar(edges[:-1], heights * BARS / max(len(pit), 1), width=1 / BARS, align="edge", color=COLOURS[0], edgecolor="white", alpha=0.8)
+    ax.bar(
+        edges[:-1],
+        heights * BARS / max(len(pit), 1),
+        width=1 / BARS,
+        align="edge",
+        color=COLOURS[0],
+        edgecolor="white",
+        alpha=0.8,
+    )
     ax.axhline(1, color="black", linewidth=0.8)
     p = f", uniform: p = {float(data['pit_p']):.2g}" if "pit_p" in data else ""
     ax.set(xlabel="probability value of the reading [1]", ylabel="density [1]", xlim=(0, 1), title=f"calibration{p}")
@@ -95,7 +109,9 @@ def _coverage(ax: Axes, data: xr.Dataset) -> None:
     if len(z):
         inside = (z[:, None] <= ndtri(0.5 * (1 + nominal))).mean(axis=0)
         ax.plot(nominal, inside, color=COLOURS[0], label=f"{len(z)} readings")
-    ax.set(xlabel="nominal coverage [1]", ylabel="share of readings inside [1]", xlim=(0, 1), ylim=(0, 1), title="coverage")
+    ax.set(
+        xlabel="nominal coverage [1]", ylabel="share of readings inside [1]", xlim=(0, 1), ylim=(0, 1), title="coverage"
+    )
     ax.legend()
 
 
@@ -109,7 +125,11 @@ def _band(p: Floats, size: float) -> tuple[Floats, Floats]:
 
 
 def _influence(ax: Axes, data: xr.Dataset) -> None:
-    ax.set(xlabel="number of the reading", ylabel="largest move of a prediction [std]", title="influence of single readings")
+    ax.set(
+        xlabel="number of the reading",
+        ylabel="largest move of a prediction [std]",
+        title="influence of single readings",
+    )
     if "influence" not in data:
         ax.text(0.5, 0.5, "not known for this model", ha="center", transform=ax.transAxes)
         return

@@ -28,7 +28,9 @@ def _spread(data: xr.Dataset) -> list[str]:
     found = []
     unpredicted, n = int(data["unpredicted"]), int(data["count"])
     if unpredicted:
-        found.append(f"{unpredicted} of {data.sizes['reading']} readings can't be predicted from the others: no score counts them")
+        found.append(
+            f"{unpredicted} of {data.sizes['reading']} readings can't be predicted from the others: no score counts them"
+        )
     if n == 0:
         return found
     size, square = float(data["effective_readings"]), float(data["mean_square"])
@@ -37,18 +39,18 @@ def _spread(data: xr.Dataset) -> list[str]:
     if p < 0.5 * UNLIKELY:  # the smaller of two
         inside = 100 * float(data["coverage"].sel(level=0.95))
         found.append(
-            f"over-confident: 95 % intervals hold {inside:.3g} % of {worth} (p = {2 * p:.1g}); standard deviations should be "
-            f"about {math.sqrt(square):.2g} times as large"
+            f"over-confident: 95 % intervals hold {inside:.3g} % of {worth} (p = {2 * p:.1g}); standard deviations should "
+            f"be about {math.sqrt(square):.2g} times as large"
         )
     elif float(data["too_small_p"]) < UNLIKELY:
         found.append(
-            f"intervals are wider than need be: left-out residuals of {worth} are {math.sqrt(square):.2g} times as large as "
-            f"promised (p = {float(data['too_small_p']):.1g})"
+            f"intervals are wider than need be: left-out residuals of {worth} are {math.sqrt(square):.2g} times as large "
+            f"as promised (p = {float(data['too_small_p']):.1g})"
         )
     elif float(data["pit_p"]) < UNLIKELY:
         found.append(
-            f"left-out residuals aren't normal: their probability values aren't uniform (p = {float(data['pit_p']):.1g}, mean "
-            f"standardised residual {float(data['mean_z']):+.2g}); quantiles are less sure than standard deviations"
+            f"left-out residuals aren't normal: their probability values aren't uniform (p = {float(data['pit_p']):.1g}, "
+            f"mean standardised residual {float(data['mean_z']):+.2g}); quantiles are less sure than standard deviations"
         )
     return found
 
@@ -81,19 +83,21 @@ def _single_readings(data: xr.Dataset) -> list[str]:
     far = np.flatnonzero(np.abs(z) > limit)
     if len(far):
         far = far[np.argsort(-np.abs(z[far]), kind="stable")]
-        named = "; ".join(f"{name_of(data, int(r))}: {z[r]:+.1f}" for r in far[:3])
+        named = "; ".join(f"{name_of(data, int(r))}: {z[r]:+.1f}" for r in far[:3]) + " ..." * (len(far) > 3)
         found.append(
-            f"{_number(len(far))} far from what the others say, in standard deviations: {named}{' ...' if len(far) > 3 else ''}"
+            f"{_number(len(far), 'lies', 'lie')} far from what the others say, in standard deviations: {named}"
         )
     if "influence" in data:
         moved = np.nan_to_num(data["influence"].to_numpy())
         strong = np.flatnonzero(moved > limit)
         if len(strong):
             strong = strong[np.argsort(-moved[strong], kind="stable")]
-            named = "; ".join(f"{name_of(data, int(r))}: {moved[r]:.1f}" for r in strong[:3])
+            named = "; ".join(f"{name_of(data, int(r))}: {moved[r]:.1f}" for r in strong[:3]) + " ..." * (
+                len(strong) > 3
+            )
             found.append(
-                f"{_number(len(strong))} too influential: leaving one out moves predictions by more than {limit:.1f} "
-                f"standard deviations: {named}{' ...' if len(strong) > 3 else ''}"
+                f"{_number(len(strong), 'is', 'are')} too influential: leaving one out moves predictions by more than "
+                f"{limit:.1f} standard deviations: {named}"
             )
     return found
 
@@ -109,14 +113,14 @@ def _algebra(data: xr.Dataset) -> list[str]:
         spent, n = float(data["effective_parameters"]), data.sizes["reading"]
         if spent > SPENT * n:
             found.append(
-                f"the fit spends {spent:.3g} effective parameters on {n} readings: it interpolates; between them all rests on "
-                f"the kernel"
+                f"the fit spends {spent:.3g} effective parameters on {n} readings: it interpolates; between them all rests "
+                f"on the kernel"
             )
     return found
 
 
-def _number(n: int) -> str:
-    return "one reading lies" if n == 1 else f"{n} readings lie"
+def _number(n: int, one: str, many: str) -> str:
+    return f"one reading {one}" if n == 1 else f"{n} readings {many}"
 
 
 def name_of(data: xr.Dataset, reading: int) -> str:
@@ -129,5 +133,7 @@ def name_of(data: xr.Dataset, reading: int) -> str:
     if "place" in data:
         values = data["place"].to_numpy()[reading]
         names, units = data["input"].to_numpy(), data["input_units"].to_numpy()
-        parts += [f"{k} = {v:.4g}{' ' + u if u else ''}" for k, v, u in list(zip(names, values, units, strict=True))[:4]]
+        parts += [
+            f"{k} = {v:.4g}{' ' + u if u else ''}" for k, v, u in list(zip(names, values, units, strict=True))[:4]
+        ]
     return f"reading {reading}{' (' + ', '.join(parts) + ')' if parts else ''}"

@@ -28,8 +28,8 @@ class Smoothing(NamedTuple):
     leverage : derivative of a reading's fitted value by itself; their sum is the effective number of parameters
     influence : by how much the reading moves predictions: the largest change of any linear functional of the functions, in
         its own standard deviations without the reading
-    shift, largest : root mean square, and maximum, over all rows, of the change of the fitted values when the reading is left
-        out, in the target's units
+    shift, largest : root mean square, and maximum, over all rows, of the change of the fitted values when the reading is
+        left out, in the target's units
     condition : condition number of the covariance matrix, in the 1-norm
     """
 

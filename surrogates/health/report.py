@@ -23,8 +23,8 @@ LINES, NAMED = 12, 10
 class HealthReport:
     """How far a fit can be trusted; made by ``fitted.health()``.
 
-    ``str(health)`` tells it in words, ``to_dataset()`` in numbers, ``plot()`` in one figure. All three say what `data` holds;
-    ``HealthReport(data)`` makes the report again, for instance of a table that was kept in a netCDF file.
+    ``str(health)`` tells it in words, ``to_dataset()`` in numbers, ``plot()`` in one figure. All three say what `data`
+    holds; ``HealthReport(data)`` makes the report again, for instance of a table that was kept in a netCDF file.
 
     Attributes
     ----------
@@ -33,10 +33,10 @@ class HealthReport:
             influence (the largest change of any prediction by leaving the reading out, in standard deviations), shift and
             largest (root mean square and largest change of the fitted values, in the target's units), place, and the codes
             reading_task and reading_fidelity
-        scores count, rmse, nlpd, crps, coverage (over ``level``), mean_z, mean_square, effective_parameters: of all readings,
-            and with the prefixes ``task_``, ``fidelity_``, ``cell_`` over tasks, fidelities and both
+        scores count, rmse, nlpd, crps, coverage (over ``level``), mean_z, mean_square, effective_parameters: of all
+            readings, and with the prefixes ``task_``, ``fidelity_``, ``cell_`` over tasks, fidelities and both
         tests: effective_readings (n²/Σρ² of the left-out residuals' correlations), coverage_p, too_large_p, too_small_p,
-            pit_statistic and pit_p (Cramér-von Mises), task_too_large_p: probabilities of what was seen if the model is right
+            pit_statistic and pit_p (Cramér-von Mises), task_too_large_p: how probable this is if the model is right
         condition : condition number of the covariance matrix, 1-norm
     """
 
@@ -92,12 +92,12 @@ class HealthReport:
         inside = "/".join(f"{100 * float(share):.3g}" for share in d["coverage"])
         p = "/".join(f"{float(value):.2g}" for value in d["coverage_p"])
         return [
-            f"  left out: {n} of {d.sizes['reading']} readings, worth {size:.3g} independent ones; RMSE {float(d['rmse']):.4g}"
-            f"{unit}, NLPD {float(d['nlpd']):.4g}, CRPS {float(d['crps']):.4g}{unit}",
+            f"  left out: {n} of {d.sizes['reading']} readings, worth {size:.3g} independent ones",
+            f"    RMSE {float(d['rmse']):.4g}{unit}, NLPD {float(d['nlpd']):.4g}, CRPS {float(d['crps']):.4g}{unit}",
             f"    inside 50/90/95 % intervals: {inside} % (probability of so few or fewer {p})",
             f"    standardised residuals: mean {float(d['mean_z']):+.2g}, mean square {float(d['mean_square']):.3g} "
             f"(probability of a larger one {float(d['too_large_p']):.2g}, of a smaller one {float(d['too_small_p']):.2g})",
-            f"    probability values uniform: p = {float(d['pit_p']):.2g} (Cramér-von Mises, dependence of residuals allowed for)",
+            f"    probability values uniform: p = {float(d['pit_p']):.2g} (Cramér-von Mises, with the residuals' dependence)",
         ]
 
     def _algebra(self) -> list[str]:
@@ -112,10 +112,14 @@ class HealthReport:
         if "influence" in d and int(d["count"]):
             moved = np.nan_to_num(d["influence"].to_numpy(), nan=-1.0)
             shift, unit = d["shift"].to_numpy(), _unit(d)
-            lines.append("  most influential readings (largest move of a prediction by leaving it out, in standard deviations)")
+            lines.append(
+                "  most influential readings (largest move of a prediction by leaving it out, in standard deviations)"
+            )
             for r in np.argsort(-moved, kind="stable")[:NAMED]:
                 if moved[r] > 0:
-                    lines.append(f"    {moved[r]:<6.2g} {name_of(d, int(r))}: fitted values by {shift[r]:.2g}{unit} (rms)")
+                    lines.append(
+                        f"    {moved[r]:<6.2g} {name_of(d, int(r))}: fitted values by {shift[r]:.2g}{unit} (rms)"
+                    )
         return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -68,9 +69,12 @@ def review(
     `surrogates.health.tests_of_fit`; without `smoothing` they take residuals as independent.
     """
     labels = (vocabulary.tasks, vocabulary.fidelities)
-    codes = [_codes(loo, name, known) for name, known in zip((schema.task, schema.fidelity), labels, strict=True)]
+    codes = _codes(loo, schema.task, labels[0]), _codes(loo, schema.fidelity, labels[1])
     y, mean, std = (loo[name].to_numpy().astype(np.float64) for name in ("observed", "mean", "std"))
-    left_out = LeftOut(y, mean, std, *codes, np.isfinite(mean) & (std > 0))
+    # a repeat of an exact reading has no spread, but for the rounding of an average over draws
+    known = np.isfinite(mean)
+    proper = std > 1e-12 * max(float(np.ptp(y)), std[known].max(initial=0.0))
+    left_out = LeftOut(y, mean, std, *codes, known & proper)
     shape = (len(labels[0]), len(labels[1]))
     data: dict[str, Any] = {**_readings(left_out, smoothing), **_scores(left_out, shape, smoothing)}
     data |= _tests(left_out, shape[0], smoothing)
@@ -113,7 +117,12 @@ def _printable(labels: Sequence[Any]) -> NDArray[Any]:
 def _readings(left_out: LeftOut, smoothing: Smoothing | None) -> dict[str, Any]:
     """What is said of every reading."""
     z = left_out.z
-    columns = {"observed": left_out.y, "mean": left_out.mean, "std": left_out.std, "residual": left_out.y - left_out.mean}
+    columns = {
+        "observed": left_out.y,
+        "mean": left_out.mean,
+        "std": left_out.std,
+        "residual": left_out.y - left_out.mean,
+    }
     columns |= {"z": z, "pit": ndtr(z)}
     if smoothing is not None:
         columns |= {name: getattr(smoothing, name) for name in ("leverage", "influence", "shift", "largest")}
@@ -134,7 +143,7 @@ def _scores(left_out: LeftOut, shape: tuple[int, int], smoothing: Smoothing | No
         size = math.prod(sizes)
         order = np.argsort(codes, kind="stable")
         edges = np.searchsorted(codes[order], np.arange(size + 1))
-        members = [order[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        members = [order[a:b] for a, b in itertools.pairwise(edges)]
         table = [_score(left_out, rows[left_out.scored[rows]]) for rows in members]
         for name in table[0]:
             more = ("level",) if name == "coverage" else ()
@@ -182,7 +191,9 @@ def _tests(left_out: LeftOut, tasks: int, smoothing: Smoothing | None) -> dict[s
         found |= {"too_large_p": too_large(square, size), "too_small_p": too_small(square, size)}
         statistic = cramer_von_mises(ndtr(z[scored]))
         found |= {"pit_statistic": statistic, "pit_p": not_uniform(statistic, spread)}
-        mean_squares = [float((z[scored & (left_out.task == t)] ** 2).mean()) if counts[t] else 1.0 for t in range(tasks)]
+        mean_squares = [
+            float((z[scored & (left_out.task == t)] ** 2).mean()) if counts[t] else 1.0 for t in range(tasks)
+        ]
         found["task_too_large_p"] = (
             "task",
             [too_large(s, m) if m > 0 else 1.0 for s, m in zip(mean_squares, sizes, strict=True)],
