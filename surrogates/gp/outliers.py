@@ -10,8 +10,8 @@ hyper-parameters of its own, explains its readings than the shared model does gi
     log Z_t - [ℓ(y) - ℓ(y_-t)],
 
 which costs one factor of the other tasks' covariance.  (Own construction; restricted likelihoods of block-diagonal models
-add up, so that the terms are comparable.)  Learnt noise includes what a kernel doesn't resolve, and so a task apart has noise
-of its own, too: it is then what a model of it alone would be.
+add up, so that the terms are comparable.)  Learnt noise includes what a kernel doesn't resolve, and so a task apart has
+noise of its own, too: it is then what a model of it alone would be.
 """
 
 from __future__ import annotations

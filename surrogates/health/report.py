@@ -97,7 +97,7 @@ class HealthReport:
             f"    inside 50/90/95 % intervals: {inside} % (probability of so few or fewer {p})",
             f"    standardised residuals: mean {float(d['mean_z']):+.2g}, mean square {float(d['mean_square']):.3g} "
             f"(probability of a larger one {float(d['too_large_p']):.2g}, of a smaller one {float(d['too_small_p']):.2g})",
-            f"    probability values uniform: p = {float(d['pit_p']):.2g} (Cramér-von Mises, with the residuals' dependence)",
+            f"    probability values uniform: p = {float(d['pit_p']):.2g} (Cramér-von Mises, dependence allowed for)",
         ]
 
     def _algebra(self) -> list[str]:

@@ -206,7 +206,7 @@ def test_kernels_of_ones_own_and_counts_have_a_health() -> None:
 
 
 def test_a_gross_error_is_found_and_named() -> None:
-    data = table()
+    data = table(120)
     data["y"][5] += 4.0
     health = model().fit(data).health()
     assert np.argmax(health.data["influence"].to_numpy()) == 5
