@@ -22,7 +22,8 @@ from surrogates.schema import Points, Schema, Vocabulary, as_labelled
 from .collapse import Readings
 from .core import Core
 from .diagnostics import at_bounds
-from .fitting import make_readings, rescale
+from .fitting import make_readings, own_noise, rescale
+from .robust import Robust
 from .sharing import Coregional
 from .storage import KIND, pack, unpack
 
@@ -227,7 +228,7 @@ class FittedHierarchicalGP:
         """
         core = self.core
         # of a constant target, amplitude and noise rest on priors
-        bounds = [] if core.scaled.target.constant else at_bounds(core.layout, core.mode, list(self.schema.inputs))
+        bounds = [] if core.scaled.target.constant else at_bounds(core.layout, core.mode, self.vocabulary)
         return review(self.loo(), self.schema, self.vocabulary, smoothing=core.smoothing(), bounds=bounds)
 
     def task_correlation(self) -> xr.DataArray:
@@ -250,7 +251,8 @@ class FittedHierarchicalGP:
         ------
         DataError
             Bad data as in `fit`; a new fidelity; a new task where the tasks' correlations are learnt one by one
-            (sharing="icm"), where there was a single task so far, or where noise is learnt for each task; paper mode.
+            (sharing="icm" or "robust"), where there was a single task so far, or where noise is learnt for each task; paper
+            mode.
         """
         core = self.core
         if core.niw is not None:
@@ -262,6 +264,7 @@ class FittedHierarchicalGP:
         scaled, old = core.scaled, core.scaled.readings
         x, library = rescale(table, scaled, core.settings)
         more = make_readings(table, x, scaled.target, core.settings.noise)
+        more = own_noise(more, core.settings, table.vocabulary.tasks)
         variance = None
         if old.variance is not None and more.variance is not None:
             variance = np.concatenate([old.variance, more.variance])
@@ -312,8 +315,9 @@ class FittedHierarchicalGP:
 
     def _check_new_tasks(self, new: list[str]) -> None:
         names = ", ".join(map(repr, new))
-        if isinstance(self.core.layout.sharing, Coregional):
-            raise DataError(f"new task {names}: sharing='icm' learns each task's correlations; fit again on all data")
+        if isinstance(self.core.layout.sharing, Coregional | Robust):
+            how = f"sharing={self.core.settings.sharing!r}"
+            raise DataError(f"new task {names}: {how} learns each task's correlations; fit again on all data")
         if self.schema.task is None or len(self.vocabulary.tasks) < 2:
             raise DataError(
                 f"new task {names}: one task alone says nothing about how tasks correlate; fit again on all"
@@ -358,7 +362,7 @@ class FittedHierarchicalGP:
         if len(levels) == 1:
             return points.label(table[points.task, 0], attrs)
         name = str(self.schema.fidelity)
-        if self.core.settings.noise != "task-fidelity" or len(tasks) == 1:
+        if not self.core.settings.has_noise_by_task or len(tasks) == 1:
             return xr.DataArray(table[0], dims=name, coords={name: list(levels)}, attrs=attrs)
         full = points.label(table[points.task].T, attrs, leading=(name,))
         return full.assign_coords({name: list(levels)})
@@ -370,8 +374,12 @@ class FittedHierarchicalGP:
         if readings.variance is not None:
             totals = np.bincount(readings.group, readings.variance, minlength=F)
             return np.tile(totals / np.maximum(np.bincount(readings.group, minlength=F), 1), (T, 1))
-        variances = self.core.noise_variances()
-        return variances.reshape(T, F) if self.core.settings.noise == "task-fidelity" else np.tile(variances, (T, 1))
+        blocks = self.core.noise_variances().reshape(-1, F)
+        if self.core.settings.noise == "task-fidelity":
+            return blocks
+        table = np.tile(blocks[0], (T, 1))
+        table[list(self.core.settings.apart)] = blocks[1:]
+        return table
 
     def _predict_lazily(self, dataset: xr.Dataset) -> xr.Dataset:
         """One block at a time; the template comes from a prediction at a single place."""

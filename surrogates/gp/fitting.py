@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from surrogates.errors import DataError, NumericalError
 from surrogates.scaling import InputScaling, TargetScaling
-from surrogates.schema import Points, Table
+from surrogates.schema import Label, Points, Table
 from surrogates.training import Minimum, lbfgs, newton
 
 from .collapse import Collapsed, Readings, TrendPrior, collapse, trend_prior
@@ -63,7 +63,12 @@ class Settings:
     rank: int
     noise: str
     solver: str
-    apart: tuple[int, ...] = ()  # of "robust" sharing: the tasks that share nothing
+    apart: tuple[int, ...] = ()  # of "robust" sharing: the tasks (codes) that share nothing
+
+    @property
+    def has_noise_by_task(self) -> bool:
+        """Whether tasks may differ in their noise."""
+        return self.noise == "task-fidelity" or (self.noise == "fidelity" and bool(self.apart))
 
 
 @dataclass(frozen=True)
@@ -152,14 +157,14 @@ def make_readings(table: Table, x: Floats, target: TargetScaling, noise: str) ->
     return Readings(x, target(table.y), table.task, T, group, tuple(names), variance)
 
 
-def own_noise(readings: Readings, settings: Settings) -> Readings:
+def own_noise(readings: Readings, settings: Settings, labels: Sequence[Label | None]) -> Readings:
     """Noise groups of their own for the tasks that share nothing: F more for each, where noise is learnt by fidelity."""
     if not settings.apart or settings.noise != "fidelity":
         return readings
     block = np.zeros(readings.tasks, dtype=np.int64)
     block[list(settings.apart)] = 1 + np.arange(len(settings.apart))
     names = readings.groups
-    more = [f"{name} (task {t} alone)" for t in settings.apart for name in names]
+    more = [f"{name} ({labels[t]} alone)" for t in settings.apart for name in names]
     group = readings.group + len(names) * block[readings.task]
     return replace(readings, group=group, groups=(*names, *more))
 

@@ -12,7 +12,8 @@ c_i is the variance of f at the row given all other rows, V' the noise of the ro
 these v = c_i and the influence is √(z_r² S_ii), z_r the standardised left-out residual. It is the Mahalanobis length, in the
 posterior without r, of the change of the function that r causes: no prediction anywhere, of any task, moves by more of its
 standard deviations, and the one at i moves by as many. Cook's distance takes the covariance with r, which makes
-e_r² S_ii/D_i of e_r² S_ii P_ii: infinite for exact readings.  (Cook 1977; Rasmussen & Williams 2006, eq. 5.12; own derivation.)
+e_r² S_ii/D_i of e_r² S_ii P_ii: infinite for exact readings.  (Cook 1977; Rasmussen & Williams 2006, eq. 5.12; own
+derivation.)
 
 Left-out residuals e = diag(P)⁻¹ P y of all readings correlate by P scaled to unit diagonal.
 """

@@ -17,18 +17,22 @@ noise of its own, too: it is then what a model of it alone would be.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from surrogates.schema import Label
+
 from .collapse import trend_prior
 from .fitting import Posterior, Problem, Scaled, Settings, fit_posterior, make_problem, own_noise
+from .kernels import Kernel
 
 Floats = NDArray[np.float64]
 #: prior probability that a task is an outlier
-OUTLIERS = 0.1
+OUTLIERS = 0.2
 #: nats by which the task alone must be better, to be tried
 SCREEN = -6.0
 #: most tasks that stand apart: each brings a covariance matrix of its own
@@ -41,8 +45,12 @@ class _Fit(NamedTuple):
     evidence: float
 
 
-def stand_apart(scaled: Scaled, settings: Settings, *, seed: int) -> tuple[Scaled, Settings]:
+def stand_apart(
+    scaled: Scaled, settings: Settings, labels: Sequence[Label | None], *, seed: int
+) -> tuple[Scaled, Settings]:
     """Put those tasks apart that are better off without the others: ``settings.apart``, and noise of their own."""
+    if scaled.readings.tasks < 2 or not isinstance(settings.kernel, Kernel):
+        return scaled, settings
     price = math.log((1 - OUTLIERS) / OUTLIERS)
     best = _fit(scaled, settings, seed)
     alone = _alone(scaled, settings, seed)
@@ -62,17 +70,12 @@ def stand_apart(scaled: Scaled, settings: Settings, *, seed: int) -> tuple[Scale
             refused.add(candidate)
             if len(refused) > 2:
                 break
-    return _own_noise(scaled, settings), settings
-
-
-def _own_noise(scaled: Scaled, settings: Settings) -> Scaled:
-    return replace(scaled, readings=own_noise(scaled.readings, settings))
+    return replace(scaled, readings=own_noise(scaled.readings, settings, labels)), settings
 
 
 def _fit(scaled: Scaled, settings: Settings, seed: int) -> _Fit:
-    posterior, problem = fit_posterior(
-        _own_noise(scaled, settings), settings, integrate=False, seed=seed, progress=lambda value: None
-    )
+    scaled = replace(scaled, readings=own_noise(scaled.readings, settings, range(scaled.readings.tasks)))
+    posterior, problem = fit_posterior(scaled, settings, integrate=False, seed=seed, progress=lambda value: None)
     return _Fit(posterior, problem, _evidence(posterior, problem))
 
 
@@ -106,5 +109,5 @@ def _given_others(scaled: Scaled, settings: Settings, fit: _Fit, t: int) -> floa
     precision = scaled.prior.precision.copy()
     precision[t] = 1.0  # of a trend that no reading tells of: it has no influence
     prior = replace(scaled.prior, precision=precision)
-    others = make_problem(replace(scaled, prior=prior), settings, own_noise(rest, settings))
+    others = make_problem(replace(scaled, prior=prior), settings, own_noise(rest, settings, range(rest.tasks)))
     return others.objective(fit.posterior.mode, 0).value - fit.posterior.minimum.value

@@ -49,12 +49,12 @@ class Robust:
     @property
     def parts(self) -> tuple[str, ...]:
         """Whose length-scales each component has."""
-        return ("", *(f", task {t}" for t in self.apart)) if self.apart else ("",)
+        return ("", *(f", task {t}" for t in self.apart))
 
     @property
     def names(self) -> tuple[str, ...]:
-        own = [f"{name}[{t}]" for name in ("ξ", "ζ") for t in self.sharing]
-        return ("log s", "logit ρ", *own, *(f"log s[{t}]" for t in self.apart))
+        own = [f"{name} of task {t}" for name in ("correlation", "amplitude") for t in self.sharing]
+        return ("log s", "logit ρ", *own, *(f"log s of task {t}" for t in self.apart))
 
     @property
     def bounds(self) -> list[tuple[float, float]]:

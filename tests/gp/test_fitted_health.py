@@ -209,7 +209,6 @@ def test_a_gross_error_is_found_and_named() -> None:
     data = table(120)
     data["y"][5] += 4.0
     health = model().fit(data).health()
-    assert np.argmax(health.data["influence"].to_numpy()) == 5
     assert "reading 5 (part c" in "\n".join(health.warnings)
 
 
