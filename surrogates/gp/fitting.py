@@ -264,13 +264,13 @@ def fit_posterior(
     wanted = rows <= INTEGRATE_UP_TO if integrate is None else integrate
     draws = Draws(best.x[None], np.ones(1), 1.0)
     if wanted:
-        curvature = best.curvature if best.curvature is not None else _difference_curvature(objective, best.x)
+        curvature = best.curvature if best.curvature is not None else difference_curvature(objective, best.x)
         draws = laplace_draws(
             lambda θ: objective(θ, 0).value,
             best.x,
             curvature,
             layout.bounds,
-            count=_points(rows),
+            count=points_tried(rows),
             keep=DRAWS,
             seed=seed,
         )
@@ -280,7 +280,7 @@ def fit_posterior(
     return Posterior(layout, best.x, draws, best, evaluations + objective.evaluations, likelihood), problem
 
 
-def _points(rows: int) -> int:
+def points_tried(rows: int) -> int:
     """How many hyper-parameter points to try."""
     return int(np.clip(POINTS_TIMES_ROWS // rows, LEAST_POINTS, MOST_POINTS))
 
@@ -367,7 +367,7 @@ def _start_on_subsets(
         best = _descend(problem.objective, rough, lambda value: None, tolerance=tolerance)
         correction = None
         if rows > LARGE and following == rows and best.curvature is not None:
-            correction = (_difference_curvature(problem.objective, best.x) - best.curvature) * (rows / size)
+            correction = (difference_curvature(problem.objective, best.x) - best.curvature) * (rows / size)
         starts = [Start(best.x, correction)]
         evaluations += problem.objective.evaluations
     return starts[0], evaluations
@@ -389,7 +389,7 @@ def _subset(scaled: Scaled, share: float, seed: int) -> Readings:
     return readings.of_tasks(keep)
 
 
-def _difference_curvature(objective: Objective, θ: Floats) -> Floats:
+def difference_curvature(objective: Objective, θ: Floats) -> Floats:
     """Hessian (p, p) by central differences of the gradient, made positive definite."""
     step = 1e-4
     columns = []

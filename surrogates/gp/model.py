@@ -14,6 +14,7 @@ from surrogates.errors import DataError, FitWarning
 from surrogates.progress import Progress, progress_bar
 from surrogates.schema import Schema
 
+from .blocks import fit_robust
 from .core import Core
 from .custom import CustomKernel, resolve_kernel
 from .fitted import FittedHierarchicalGP
@@ -71,10 +72,10 @@ class HierarchicalGP:
 
     With ``sharing="robust"`` the processes of tasks τ and υ correlate by c_τ c_υ and have amplitudes a_τ, all drawn to
     common values by heavy-tailed priors. A task of another function, another scale or another roughness then leaves the others
-    alone. One that is better off without them, by the evidence (with 1:4 prior odds), stands apart, with length-scales and
-    learnt noise of its own, and the report says so. A new task needs a new fit. It takes some three to ten times as long as
-    "common" (one fit for each task that is tried, one matrix for each that stands apart) and is meant for up to 50 tasks.
-    With gpytorch's kernels and counts, correlations and amplitudes are learnt, but no task stands apart.
+    alone. One that is better off without them, by the evidence (with 1:4 prior odds), stands apart, with length-scales
+    and learnt noise of its own, and the report says so. A new task needs a new fit. It takes some three to ten times as
+    long as "common" (one fit for each task that is tried, one matrix for each that stands apart) and is meant for up to 50
+    tasks. With gpytorch's kernels and counts, correlations and amplitudes are learnt, but no task stands apart.
 
     Sources: H-MT-MF (arXiv 2603.09842) for the hierarchy with noise per fidelity; Patterson & Thompson (1971) for the
     restricted likelihood; Gilmour, Thompson & Cullis (1995) for average-information steps. Where we differ from the
@@ -155,7 +156,8 @@ class HierarchicalGP:
         if self.sharing == "robust":
             scaled, settings = stand_apart(scaled, settings, table.vocabulary.tasks, seed=seed)
         with progress_bar(progress, "fit") as step:
-            posterior, problem = fit_posterior(scaled, settings, integrate=self._integrate(), seed=seed, progress=step)
+            fit = fit_robust if self.sharing == "robust" and scaled.readings.tasks > 1 else fit_posterior
+            posterior, problem = fit(scaled, settings, integrate=self._integrate(), seed=seed, progress=step)
         core = Core(scaled, settings, posterior.draws, posterior.mode)
         core.__dict__["problem"] = problem  # a cached property, whose value the fit has made already
         if self.sharing == "niw":
