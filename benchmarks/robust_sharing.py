@@ -4,9 +4,9 @@
 
 Families of T tasks, of which 0, 1 or 2 are outliers: another function, three times the size, or a third of the length-scale.
 Tasks share 90 % of their variance, have 8 to 15 readings in one input (odd seeds: two) with noise of 5 % of the functions'
-standard deviation, and planes of their own. Errors are those of the mean at 200 places of each task, as multiples of those of
-a model of that task alone: geometric means over the seeds, with standard errors; a star where sharing makes it worse by more
-than twice that. One BLAS thread; the whole takes about fifteen minutes.
+standard deviation, and planes of their own. Errors are those of the mean at 200 places of each task, as multiples of those
+of a model of that task alone: geometric means over the seeds, with standard errors; a star where sharing makes it worse by
+more than twice that. One BLAS thread; the whole takes about fifteen minutes.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Weights of draws degenerate as parameters grow in number, so none is drawn with 
 
     - a task that stands apart depends on its own length-scales, amplitude and noise alone: its likelihood is a factor of
       the whole, and its draws are those of a model of that task;
-    - of the tasks that share, length-scales, s, η and noise θ1 are drawn and weighted by p(θ1, θ2*(θ1)), where θ2*, the
-      tasks' correlations and amplitudes, follows along the conditional mode of Laplace's approximation at the joint mode. Then
+    - of the tasks that share, length-scales, s, η and noise θ1 are drawn and weighted by p(θ1, θ2*(θ1)), where θ2*, their
+      correlations and amplitudes, follows along the conditional mode of Laplace's approximation at the joint mode. Then
       θ2 is drawn from that approximation's normal around θ2*, without weights; its priors are narrow.
 
 (As in nested Laplace approximations, Rue, Martino & Chopin 2009, with the determinant of the inner one taken as constant.)
@@ -138,7 +138,8 @@ def robust_draws(
     parameters = np.stack([whole(θ1) for θ1 in _equal(drawn, keep)])
     parameters[:, followers] = np.clip(parameters[:, followers] + _normal(mode[followers], H22, keep, seed), low, high)
     effective = drawn.effective
-    for block in blocks:
+    # shuffled, or draws of the blocks, which come in like orders, would depend on each other; labels don't decide how
+    for rank, block in enumerate(sorted(blocks, key=lambda block: tuple(mode[block.positions]))):
         own = block.positions
         drawn = laplace_draws(
             block.objective,
@@ -149,7 +150,8 @@ def robust_draws(
             keep=keep,
             seed=seed,
         )
-        parameters[:, own] = _equal(drawn, keep)
+        order = np.random.default_rng([seed, 2, rank]).permutation(keep)
+        parameters[:, own] = _equal(drawn, keep)[order]
         effective = min(effective, drawn.effective)
     return Draws(parameters, np.full(keep, 1.0 / keep), effective)
 

@@ -71,11 +71,11 @@ class HierarchicalGP:
     N(log 0.02, 2.5²). Chosen so that 95 % intervals hold what they promise for three tasks of ten points.
 
     With ``sharing="robust"`` the processes of tasks τ and υ correlate by c_τ c_υ and have amplitudes a_τ, all drawn to
-    common values by heavy-tailed priors. A task of another function, another scale or another roughness then leaves the others
-    alone. One that is better off without them, by the evidence (with 1:4 prior odds), stands apart, with length-scales
-    and learnt noise of its own, and the report says so. A new task needs a new fit. It takes some three to ten times as
-    long as "common" (one fit for each task that is tried, one matrix for each that stands apart) and is meant for up to 50
-    tasks. With gpytorch's kernels and counts, correlations and amplitudes are learnt, but no task stands apart.
+    common values by heavy-tailed priors. A task of another function, scale or roughness then leaves the others alone. One
+    that is better off without them, by the evidence (with 1:4 prior odds), stands apart, with length-scales and learnt
+    noise of its own, and the report says so. A new task needs a new fit. It takes some three to ten times as long as
+    "common" (one fit for each task that is tried, one matrix for each that stands apart) and is meant for up to 50 tasks.
+    With gpytorch's kernels and counts, correlations and amplitudes are learnt, but no task stands apart.
 
     Sources: H-MT-MF (arXiv 2603.09842) for the hierarchy with noise per fidelity; Patterson & Thompson (1971) for the
     restricted likelihood; Gilmour, Thompson & Cullis (1995) for average-information steps. Where we differ from the
