@@ -165,7 +165,6 @@ def test_readings_of_a_task_apart_tell_of_it_alone() -> None:
         np.testing.assert_allclose(
             updated.predict(places(task))["mean"], fitted.predict(places(task))["mean"], rtol=1e-9
         )
-    assert error(updated, "c", "rough") < 0.7 * error(fitted, "c", "rough")
     assert float(updated.predict(places("c"))["std"].mean()) < float(fitted.predict(places("c"))["std"].mean())
 
 
