@@ -13,7 +13,7 @@ Weights of draws degenerate as parameters grow in number, so none is drawn with 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -49,10 +49,16 @@ class Block(NamedTuple):
 
 
 def fit_robust(
-    scaled: Scaled, settings: Settings, *, integrate: bool | None, seed: int, progress: Callable[[float], None]
+    scaled: Scaled,
+    settings: Settings,
+    *,
+    integrate: bool | None,
+    seed: int,
+    progress: Callable[[float], None],
+    near: Sequence[Floats] = (),
 ) -> tuple[Posterior, Problem]:
     """`fit_posterior` for robust sharing, with draws block by block."""
-    posterior, problem = fit_posterior(scaled, settings, integrate=False, seed=seed, progress=progress)
+    posterior, problem = fit_posterior(scaled, settings, integrate=False, seed=seed, progress=progress, near=near)
     objective = problem.objective
     rows = len(objective.design.x)
     if not (rows <= INTEGRATE_UP_TO if integrate is None else integrate):

@@ -248,17 +248,28 @@ def conditioner(
 
 
 def fit_posterior(
-    scaled: Scaled, settings: Settings, *, integrate: bool | None, seed: int, progress: Callable[[float], None]
+    scaled: Scaled,
+    settings: Settings,
+    *,
+    integrate: bool | None,
+    seed: int,
+    progress: Callable[[float], None],
+    near: Sequence[Floats] = (),
 ) -> tuple[Posterior, Problem]:
-    """Minimise the objective, then draw around the minimum."""
+    """Minimise the objective, then draw around the minimum; from starts `near` it (p,), if there are any."""
     problem = make_problem(scaled, settings)
     objective, layout = problem.objective, problem.objective.layout
     rows = len(objective.design.x)
-    starts = _starts(settings, layout)
+    starts = [Start(x) for x in near] or _starts(settings, layout)
     evaluations = 0
-    if rows > SUBSET_ABOVE and not isinstance(settings.kernel, CustomKernel) and objective.solver.name == "dense":
-        start, evaluations = _start_on_subsets(scaled, settings, starts, rows, seed)
-        starts = [start]
+    if (
+        not near
+        and rows > SUBSET_ABOVE
+        and not isinstance(settings.kernel, CustomKernel)
+        and objective.solver.name == "dense"
+    ):
+        first, evaluations = _start_on_subsets(scaled, settings, starts, rows, seed)
+        starts = [first]
     rough = _rough(objective, starts, progress)
     best = _descend(objective, rough, progress, tolerance=TOLERANCE if rows <= LARGE else 10 * TOLERANCE)
     wanted = rows <= INTEGRATE_UP_TO if integrate is None else integrate

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from surrogates.errors import DataError, FitWarning
 from surrogates.progress import Progress, progress_bar
@@ -153,11 +156,15 @@ class HierarchicalGP:
         table = self.schema.encode(data, vectors=vectors)
         scaled = scale(table, settings)
         self._check_solver(scaled, settings)
+        near: Sequence[NDArray[np.float64]] = ()
+        searched = 0
         if self.sharing == "robust":
-            scaled, settings = stand_apart(scaled, settings, table.vocabulary.tasks, seed=seed)
+            scaled, settings, near, searched = stand_apart(scaled, settings, table.vocabulary.tasks, seed=seed)
         with progress_bar(progress, "fit") as step:
             fit = fit_robust if self.sharing == "robust" and scaled.readings.tasks > 1 else fit_posterior
-            posterior, problem = fit(scaled, settings, integrate=self._integrate(), seed=seed, progress=step)
+            integrate = self._integrate()
+            posterior, problem = fit(scaled, settings, integrate=integrate, seed=seed, progress=step, near=near)
+        posterior = replace(posterior, evaluations=posterior.evaluations + searched)
         core = Core(scaled, settings, posterior.draws, posterior.mode)
         core.__dict__["problem"] = problem  # a cached property, whose value the fit has made already
         if self.sharing == "niw":

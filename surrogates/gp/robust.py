@@ -79,29 +79,35 @@ class Robust:
         return ρ
 
     def mixing(self, parameters: Floats) -> Mixing:
-        T, shared, m = self.tasks, list(self.sharing), len(self.sharing)
+        T, m, k = self.tasks, len(self.sharing), len(self.names)
+        shared = np.array(self.sharing, dtype=np.int64)
         s, (ξ, ζ) = np.exp(parameters[0]), parameters[2 : 2 + 2 * m].reshape(2, m)
         ρ = self.correlations(parameters)[shared]
         log_a = AMPLITUDES * np.sinh(ζ)
-        a = np.exp(log_a - log_a.mean()) if m else log_a
-        v = a * np.sqrt(ρ)
-        own = s * a**2 * (1 - ρ)  # (m,)
-        common, each = s * np.outer(v, v), np.eye(m)
-        # row and column t of the common part: ∂ by log v_t
-        by_row = each[:, :, None] * common
-        crossed = by_row + by_row.transpose(0, 2, 1)  # (m, m, m)
-        diagonal = each[:, :, None] * each  # (m, m, m)
-        # ∂ log v_t = ½ (1 - ρ_t) ∂ logit ρ_t
-        by_logit = 0.5 * (1 - ρ)[:, None, None] * crossed - (own * ρ)[:, None, None] * diagonal
-        by_scale = crossed + 2 * own[:, None, None] * diagonal
-        B = common + np.diag(own)
-        steps = [B[None], by_logit.sum(axis=0)[None], (SPREAD * np.cosh(ξ))[:, None, None] * by_logit]
-        centred = by_scale - by_scale.sum(axis=0) / max(m, 1)
-        steps.append((AMPLITUDES * np.cosh(ζ))[:, None, None] * centred)
-        matrix = np.zeros((self.components, T, T))
-        jacobian = np.zeros((len(self.names), self.components, T, T))
-        matrix[0][np.ix_(shared, shared)] = B
-        jacobian[: 2 + 2 * m, 0][np.ix_(range(2 + 2 * m), shared, shared)] = np.concatenate(steps)
-        for k, t in enumerate(self.apart):
-            matrix[1 + k, t, t] = jacobian[2 + 2 * m + k, 1 + k, t, t] = np.exp(parameters[2 + 2 * m + k])
+        a = np.exp(log_a - log_a.mean())
+        v, own = a * np.sqrt(ρ), s * a**2 * (1 - ρ)  # (m,)
+        common = s * np.outer(v, v)
+        matrix, jacobian = np.zeros((self.components, T, T)), np.zeros((k, self.components, T, T))
+        group = np.ix_(shared, shared)
+        matrix[0][group] = common + np.diag(own)
+        jacobian[0] = matrix
+        jacobian[0, 1:] = 0.0
+        # ∂ log v_t = ½ (1 - ρ_t) ∂ logit ρ_t, and ∂ log v_t is row and column t of the common part
+        half = 0.5 * (1 - ρ)
+        jacobian[1, 0][group] = (half[:, None] + half) * common - np.diag(own * ρ)
+        slope = SPREAD * np.cosh(ξ)
+        self._cross(jacobian[2 : 2 + m, 0], (slope * half)[:, None] * common, -slope * own * ρ)
+        # the mean of the log amplitudes is taken off: a common factor makes 2B
+        slope = AMPLITUDES * np.cosh(ζ)
+        jacobian[2 + m : 2 + 2 * m, 0] = (-2 / m * slope)[:, None, None] * matrix[0]
+        self._cross(jacobian[2 + m : 2 + 2 * m, 0], slope[:, None] * common, 2 * slope * own)
+        for j, t in enumerate(self.apart):
+            matrix[1 + j, t, t] = jacobian[2 + 2 * m + j, 1 + j, t, t] = np.exp(parameters[2 + 2 * m + j])
         return Mixing(matrix, jacobian, None, None)
+
+    def _cross(self, slopes: Floats, rows: Floats, diagonal: Floats) -> None:
+        """Add row t and column t of the t-th of m tasks, and something on the diagonal.  slopes: (m, T, T), rows: (m, m)."""
+        shared, t = np.array(self.sharing, dtype=np.int64), np.arange(len(rows))
+        slopes[t[:, None], shared[:, None], shared] += rows
+        slopes[t[:, None], shared, shared[:, None]] += rows
+        slopes[t, shared, shared] += diagonal

@@ -224,6 +224,16 @@ def test_other_kinds_of_noise(noise: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::surrogates.errors.FitWarning")
+def test_any_solver_that_fits_the_pattern_can_be_asked_for() -> None:
+    shared = xr.concat([places(task).isel(place=slice(0, 60, 5)) for task in "abc"], "place")
+    y = np.concatenate([truth(GRID[::5], task, "rough") for task in "abc"])
+    data = shared.assign(y=("place", y + 0.03 * np.random.default_rng(0).standard_normal(len(y))))
+    one, other = (model(solver=solver).fit(data) for solver in ("kronecker", "dense"))
+    assert one.core.settings.apart == other.core.settings.apart == (2,)
+    np.testing.assert_allclose(one.predict(places("a"))["mean"], other.predict(places("a"))["mean"], rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::surrogates.errors.FitWarning")
 def test_one_task_and_tasks_with_few_places() -> None:
     data = family("none")
     one = data.isel(sample=np.flatnonzero(data["task"] == "a"))
