@@ -83,7 +83,7 @@ def trend_prior(readings: Readings, trend: Trend) -> TrendPrior:
     least-squares coefficients, and their spread between tasks plus the squared size of one scaled unit.
 
     A flat prior's mean has no influence; it is the least-squares fit, so that the likelihood sees small numbers even
-    where tasks lie far apart.
+    where tasks lie far apart. A trend with a prior of its own for slopes has only its constant flat.
 
     Covariates have the priors that they come with.
     """
@@ -102,6 +102,8 @@ def _normal(covariates: tuple[Covariate, ...]) -> tuple[Floats, Floats]:
 
 
 def _flat_prior(readings: Readings, trend: Trend) -> TrendPrior:
+    if trend.slope is not None:
+        return _shrunk(readings, trend, trend.slope)
     columns = trend.flat_columns(readings.x)  # (N, p)
     T, p = readings.tasks, columns.shape[1]
     mean, precision = np.zeros((T, p)), np.zeros((T, p))
@@ -127,6 +129,19 @@ def _flat_prior(readings: Readings, trend: Trend) -> TrendPrior:
             spread = 1.0 + between * (1 + 1 / found.sum())
         mean[poor], precision[poor] = centre, 1.0 / spread
     return TrendPrior(mean, precision, tuple(np.flatnonzero(poor).tolist()))
+
+
+def _shrunk(readings: Readings, trend: Trend, slope: float) -> TrendPrior:
+    """Flat constants, slopes N(0, slope²). A task without readings has the constants' mean and spread."""
+    T, p = readings.tasks, trend.flat_columns(readings.x[:1]).shape[1]
+    mean, precision = np.zeros((T, p)), np.full((T, p), slope**-2)
+    counts = np.bincount(readings.task, minlength=T)
+    sums = np.bincount(readings.task, readings.y, minlength=T)
+    seen = counts > 0
+    mean[seen, 0], precision[seen, 0] = sums[seen] / counts[seen], 0.0
+    mean[~seen, 0] = mean[seen, 0].mean()
+    precision[~seen, 0] = 1.0 / (1.0 + mean[seen, 0].var())
+    return TrendPrior(mean, precision, tuple(np.flatnonzero(~seen).tolist()))
 
 
 def _cells(x: Floats, task: Integers) -> tuple[Integers, Integers]:

@@ -61,18 +61,16 @@ class Settings:
     """The choices of a `HierarchicalGP` that shape its likelihood.
 
     blind : how many of the last inputs stationary kernels don't see; these enter by the trend alone
-    amplitude : mean and deviation of the normal prior of log s, for sharing other than "icm"
     lengthscales : means and deviations of the normal priors of log l, one kernel's after the other; None: the usual ones
     """
 
     kernel: Kernel | CustomKernel | Tanimoto
     trend: str | Basis
-    sharing: str
+    sharing: str | Sharing
     rank: int
     noise: str
     solver: str
     blind: int = 0
-    amplitude: tuple[float, float] = AMPLITUDE_PRIOR
     lengthscales: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
@@ -164,9 +162,11 @@ def make_readings(table: Table, x: Floats, target: TargetScaling, noise: str) ->
 
 def make_sharing(settings: Settings, tasks: int) -> Sharing:
     """The task covariance that the settings ask for."""
+    if not isinstance(settings.sharing, str):
+        return settings.sharing
     if settings.sharing == "icm":
         return Coregional(tasks, min(settings.rank, tasks))
-    return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1, settings.amplitude)
+    return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1)
 
 
 def make_problem(scaled: Scaled, settings: Settings, readings: Readings | None = None) -> Problem:
@@ -240,6 +240,17 @@ def fit_posterior(
     scaled: Scaled, settings: Settings, *, integrate: bool | None, seed: int, progress: Callable[[float], None]
 ) -> tuple[Posterior, Problem]:
     """Minimise the objective, then draw around the minimum."""
+    posterior, problem = climb(scaled, settings, seed=seed, progress=progress)
+    rows = len(problem.objective.design.x)
+    if rows <= INTEGRATE_UP_TO if integrate is None else integrate:
+        posterior = integrated(posterior, problem, count=_points(rows), seed=seed)
+    return posterior, problem
+
+
+def climb(
+    scaled: Scaled, settings: Settings, *, seed: int, progress: Callable[[float], None]
+) -> tuple[Posterior, Problem]:
+    """The objective's minimum, from several starts; its only draw is the mode."""
     problem = make_problem(scaled, settings)
     objective, layout = problem.objective, problem.objective.layout
     rows = len(objective.design.x)
@@ -250,23 +261,28 @@ def fit_posterior(
         starts = [start]
     rough = _rough(objective, starts, progress)
     best = _descend(objective, rough, progress, tolerance=TOLERANCE if rows <= LARGE else 10 * TOLERANCE)
-    wanted = rows <= INTEGRATE_UP_TO if integrate is None else integrate
-    draws = Draws(best.x[None], np.ones(1), 1.0)
-    if wanted:
-        curvature = best.curvature if best.curvature is not None else difference_curvature(objective, best.x)
-        draws = laplace_draws(
-            lambda θ: objective(θ, 0).value,
-            best.x,
-            curvature,
-            layout.bounds,
-            count=_points(rows),
-            keep=DRAWS,
-            seed=seed,
-        )
     # REML sees the contrasts of the data that the flat trend leaves; each carries one factor of the target's unit
     contrasts = len(scaled.readings.y) - int((objective.design.prior_precision == 0).sum())
     likelihood = -best.value - objective.log_prior(best.x) - contrasts * math.log(scaled.target.spread)
+    draws = Draws(best.x[None], np.ones(1), 1.0)
     return Posterior(layout, best.x, draws, best, evaluations + objective.evaluations, likelihood), problem
+
+
+def integrated(posterior: Posterior, problem: Problem, *, count: int, seed: int) -> Posterior:
+    """The same posterior, with weighted draws out of `count` points tried."""
+    objective, best = problem.objective, posterior.minimum
+    before = objective.evaluations
+    curvature = best.curvature if best.curvature is not None else difference_curvature(objective, best.x)
+    draws = laplace_draws(
+        lambda θ: objective(θ, 0).value,
+        best.x,
+        curvature,
+        posterior.layout.bounds,
+        count=count,
+        keep=DRAWS,
+        seed=seed,
+    )
+    return replace(posterior, draws=draws, evaluations=posterior.evaluations + objective.evaluations - before)
 
 
 def _points(rows: int) -> int:
@@ -280,8 +296,8 @@ def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParame
     if isinstance(settings.kernel, Tanimoto):
         return settings.kernel.shape_parameters(sharing.components)
     d = design.x.shape[1] - settings.blind
-    suffix = [""] if sharing.components == 1 else [", common", ", own"]
-    names = tuple(f"log l[{k}{s}]" for s in suffix for k in range(d))
+    suffixes = [f", {name}" if name else "" for name in sharing.component_names]
+    names = tuple(f"log l[{k}{suffix}]" for suffix in suffixes for k in range(d))
     size = len(names)
     bounds = [(math.log(0.02), math.log(20.0))] * size
     # distances grow with the root of the number of inputs (Hvarfner, Hellsten & Nardi 2024)
@@ -302,10 +318,10 @@ def _starts(settings: Settings, layout: Layout) -> list[Start]:
         for l, ρ, σ2 in STARTS
         for shapes in [np.full(len(layout.shapes.names), math.log(l)) if is_stationary else layout.shapes.mean]
     ]
-    if settings.amplitude != AMPLITUDE_PRIOR and isinstance(layout.sharing, Exchangeable):
+    if isinstance(layout.sharing, Exchangeable) and layout.sharing.amplitude != AMPLITUDE_PRIOR:
         # processes that may well be next to nothing: one start says that they are
-        small = starts[1].x.copy()
-        small[layout.names.index("log s")] = settings.amplitude[0] - 2 * settings.amplitude[1]
+        small, (mean, deviation) = starts[1].x.copy(), layout.sharing.amplitude
+        small[layout.names.index("log s")] = mean - 2 * deviation
         starts.append(Start(small))
     return starts
 

@@ -40,6 +40,8 @@ class Sharing(Protocol):
     def prior(self) -> tuple[Floats, Floats]: ...  # mean, standard deviation
     @property
     def components(self) -> int: ...
+    @property
+    def component_names(self) -> tuple[str, ...]: ...  # "" where there is one
     def mixing(self, parameters: Floats) -> Mixing: ...
     def start(self, correlation: float) -> Floats: ...
 
@@ -63,6 +65,10 @@ class Exchangeable:
     @property
     def components(self) -> int:
         return 2 if self.two_kernels else 1
+
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        return ("common", "own") if self.two_kernels else ("",)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -115,6 +121,10 @@ class Coregional:
     @property
     def components(self) -> int:
         return 1
+
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        return ("",)
 
     @property
     def names(self) -> tuple[str, ...]:

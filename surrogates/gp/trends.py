@@ -38,12 +38,14 @@ class Trend:
     name : one of "none", "constant", "linear", "quadratic", or "custom"
     active : inputs that vary; the others would repeat the constant column
     basis : a user's own function, for "custom"
+    slope : standard deviation of a normal prior of all coefficients but the constant's; None: all are flat
     covariates : inputs with coefficients of a normal prior; own ones come behind the other columns
     """
 
     name: str
     active: tuple[int, ...]
     basis: Basis | None = None
+    slope: float | None = None
     covariates: tuple[Covariate, ...] = ()
 
     @property

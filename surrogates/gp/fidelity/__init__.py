@@ -1,1 +1,1 @@
-"""Structures of fidelities: how what cheap levels say enters what dear ones do."""
+"""Fidelities that differ by more than noise: structures between them, the choice among structures, the fitted model."""

@@ -1,105 +1,131 @@
-"""Readings of several fidelities in scaled units, and which level each level builds on."""
+"""Readings of several fidelities in scaled units: inputs in one unit cube, each fidelity's target by its own spread."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from surrogates.errors import DataError
+from surrogates.scaling import InputScaling, TargetScaling
+from surrogates.schema import Table
 
-from ..process import met_places
+from ..trends import Trend, make_trend
+from .graph import Graph
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-#: normal prior of ρ, the coefficient of the parent's values, where these and the level's readings have residual spreads
-#: of one: levels that agree then have ρ near one, and unrelated ones near zero
-RHO_MEAN, RHO_DEVIATION = 0.5, 1.0
-#: normal prior of log s of what the parent doesn't explain, which may be next to nothing
-DISCREPANCY_PRIOR = (-1.0, 3.0)
-#: deviation of the normal prior of its log length-scales around the parent's: it varies where the parent does
-INHERITED_DEVIATION = 0.8
+#: standard deviation of a trend's slopes, in standard deviations of the target over the inputs' box
+SLOPE = 3.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Levels:
-    """Scaled readings of L fidelities of T tasks.  N readings, d inputs.
+    """Scaled readings.  N readings, d inputs, T tasks, L fidelities.
 
-    Parameters
-    ----------
-    x : (N, d) inputs that fill the unit cube
-    y : (N,) readings, each level's by its own centre and residual spread
-    task, level : (N,) codes below `T` and `L`
-    T, L : how many tasks and levels
-    parents : (L,) the level that each builds on, which comes before it, or None
-    variance : (N,) known noise in scaled units, zero for exact readings; None: noise is to be learnt
+    variance : (N,) known noise variance, scaled; None where noise is learnt for each fidelity
+    """
+
+    graph: Graph
+    inputs: InputScaling
+    targets: tuple[TargetScaling, ...]  # (L,)
+    x: Floats  # (N, d)
+    y: Floats  # (N,)
+    task: Integers  # (N,)
+    tasks: int
+    level: Integers  # (N,) positions in the graph
+    variance: Floats | None
+
+    @property
+    def group(self) -> Integers:
+        """(N,) codes τ L + l of task and fidelity."""
+        return self.task * len(self.graph.labels) + self.level
+
+    @cached_property
+    def ratios(self) -> tuple[float, ...]:
+        """(L,) loadings that mean "the same function", in scaled units; the last fidelity's is one."""
+        return tuple(self.targets[-1].spread / target.spread for target in self.targets)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether no reading has noise."""
+        return self.variance is not None and not self.variance.any()
+
+    def trend(self, name: str) -> Trend:
+        """The trend of that name, with a prior for slopes: few precise readings don't determine them."""
+        made = make_trend(name, self.x)
+        return replace(made, slope=SLOPE) if name in ("linear", "quadratic") else made
+
+
+def make_levels(table: Table, graph: Graph, noise: str) -> Levels:
+    """Scale readings.
 
     Raises
     ------
     DataError
-        If the parts don't fit together, or a level has no reading.
+        A fidelity in the data that the graph lacks, or one in the graph without any reading.
     """
+    position = _positions(table, graph)
+    level = position[table.fidelity]
+    counts = np.bincount(level, minlength=len(graph.labels))
+    if (counts == 0).any():
+        label = graph.labels[int(np.flatnonzero(counts == 0)[0])]
+        raise DataError(f"fidelity {label!r} has no reading; leave it out of fidelities, or give some")
+    inputs = InputScaling.fit(table.x)
+    ones = np.ones((len(table.y), 1))
+    targets = tuple(
+        TargetScaling.fit(table.y[mine], table.task[mine], ones[mine])
+        for mine in (level == k for k in range(len(graph.labels)))
+    )
+    return _scaled(table, level, graph, inputs, targets, noise)
 
-    x: Floats
-    y: Floats
-    task: Integers
-    level: Integers
-    T: int
-    L: int
-    parents: tuple[int | None, ...]
-    variance: Floats | None
 
-    def __post_init__(self) -> None:
-        if self.x.ndim != 2:
-            raise DataError(f"x has shape {self.x.shape}; wanted (N, d): a row for each reading")
-        N = len(self.x)
-        columns = {"y": self.y, "task": self.task, "level": self.level}
-        if self.variance is not None:
-            columns["variance"] = self.variance
-        for name, column in columns.items():
-            if column.shape != (N,):
-                raise DataError(f"{name} has shape {column.shape}; wanted ({N},), one for each row of x")
-        for name, codes, count in (("task", self.task, self.T), ("level", self.level, self.L)):
-            if N and not (codes.min() >= 0 and codes.max() < count):
-                raise DataError(f"{name} has codes from {codes.min()} to {codes.max()}; wanted 0 to {count - 1}")
-        if self.variance is not None and not (np.isfinite(self.variance) & (self.variance >= 0)).all():
-            raise DataError("variance holds numbers that are negative or not finite; wanted noise variances >= 0")
-        if len(self.parents) != self.L:
-            raise DataError(f"parents has {len(self.parents)} entries; wanted one for each of {self.L} levels")
-        for l, p in enumerate(self.parents):
-            if p is not None and not 0 <= p < l:
-                raise DataError(f"level {l} has parent {p}; wanted None or a level that comes before it (below {l})")
-        empty = [l for l in range(self.L) if not (self.level == l).any()]
-        if empty:
-            raise DataError(f"levels {empty} have no reading; leave them out, and their children's parents name others")
+def more_levels(table: Table, levels: Levels, noise: str) -> Levels:
+    """Old and new readings together, in the old ones' scaling."""
+    level = _positions(table, levels.graph)[table.fidelity]
+    more = _scaled(table, level, levels.graph, levels.inputs, levels.targets, noise)
+    variance = None
+    if levels.variance is not None and more.variance is not None:
+        variance = np.concatenate([levels.variance, more.variance])
+    return replace(
+        more,
+        x=np.concatenate([levels.x, more.x]),
+        y=np.concatenate([levels.y, more.y]),
+        task=np.concatenate([levels.task, more.task]),
+        level=np.concatenate([levels.level, more.level]),
+        variance=variance,
+    )
 
-    def rows(self, level: int) -> Integers:
-        """Which readings (n,) are of that level."""
-        return np.flatnonzero(self.level == level).astype(np.int64)
 
-    @cached_property
-    def parent_values(self) -> Floats:
-        """(N,) exact reading of the parent at the same task and place; NaN where there is none."""
-        values = np.full(len(self.y), np.nan)
-        if self.variance is None:
-            return values
-        for l, p in enumerate(self.parents):
-            if p is None:
-                continue
-            mine, theirs = self.rows(l), self.rows(p)
-            theirs = theirs[self.variance[theirs] == 0]
-            keys = np.concatenate([self.task[theirs, None].astype(np.float64), self.x[theirs]], axis=1)
-            theirs = theirs[np.unique(keys, axis=0, return_index=True)[1]]  # repeats of exact readings are equal
-            row, met = met_places(self.x[theirs], self.task[theirs], self.x[mine], self.task[mine])
-            values[mine[met]] = self.y[theirs[row]]
-        return values
+def _scaled(
+    table: Table,
+    level: Integers,
+    graph: Graph,
+    inputs: InputScaling,
+    targets: tuple[TargetScaling, ...],
+    noise: str,
+) -> Levels:
+    centre = np.array([target.centre for target in targets])[level]
+    spread = np.array([target.spread for target in targets])[level]
+    variance: Floats | None = None
+    if noise == "none":
+        variance = np.zeros(len(level))
+    elif noise == "known":
+        assert table.noise_variance is not None
+        variance = table.noise_variance / spread**2
+    y = (table.y - centre) / spread
+    return Levels(graph, inputs, targets, inputs(table.x), y, table.task, len(table.vocabulary.tasks), level, variance)
 
-    def is_nested_exact(self) -> bool:
-        """No reading has noise, and wherever a level was read, its parent was too."""
-        if self.variance is None or self.variance.any():
-            return False
-        has_parent = np.array([p is not None for p in self.parents])[self.level]
-        return bool(np.isfinite(self.parent_values[has_parent]).all())
+
+def _positions(table: Table, graph: Graph) -> Integers:
+    """(F,) places in the graph of the vocabulary's fidelities."""
+    known = {label: k for k, label in enumerate(graph.labels)}
+    strange = [label for label in table.vocabulary.fidelities if label not in known]
+    if strange:
+        raise DataError(
+            f"the data have the fidelity {strange[0]!r}, which fidelities={list(graph.labels)} lacks; add it, or leave "
+            f"its rows out"
+        )
+    return np.array([known[label] for label in table.vocabulary.fidelities], dtype=np.int64)  # type: ignore[index]
