@@ -97,7 +97,7 @@ def build_members(levels: Levels, recipe: Recipe, makers: tuple[Maker, ...]) -> 
 
 
 def require_nested(levels: Levels, structure: Structure) -> None:
-    if structure.kind == "autoregressive" and not is_nested_exact(levels):
+    if structure.kind == "autoregressive" and levels.graph.edges and not is_nested_exact(levels):
         raise DataError(
             "autoregressive levels can be fitted one after the other if readings are exact, and the parent was read "
             "wherever a level was; fit all at once, or use structure='nonlinear'"
