@@ -62,7 +62,6 @@ class Settings:
     """The choices of a `HierarchicalGP` that shape its likelihood.
 
     blind : how many of the last inputs stationary kernels don't see; these enter by the trend alone
-    amplitude : mean and deviation of the normal prior of log s, for sharing other than "icm"
     lengthscales : means and deviations of the normal priors of log l, one kernel's after the other; None: the usual ones
     """
 
@@ -73,7 +72,6 @@ class Settings:
     noise: str
     solver: str
     blind: int = 0
-    amplitude: tuple[float, float] = AMPLITUDE_PRIOR
     lengthscales: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     apart: tuple[int, ...] = ()  # of "robust" sharing: the tasks (codes) that share nothing
 
@@ -189,7 +187,7 @@ def make_sharing(settings: Settings, tasks: int) -> Sharing:
         return Coregional(tasks, min(settings.rank, tasks))
     if settings.sharing == "robust" and tasks > 1:
         return Robust(tasks, settings.apart)
-    return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1, settings.amplitude)
+    return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1)
 
 
 def make_problem(scaled: Scaled, settings: Settings, readings: Readings | None = None) -> Problem:
@@ -357,10 +355,10 @@ def _starts(settings: Settings, layout: Layout) -> list[Start]:
         for l, ρ, σ2 in STARTS
         for shapes in [np.full(len(layout.shapes.names), math.log(l)) if is_stationary else layout.shapes.mean]
     ]
-    if settings.amplitude != AMPLITUDE_PRIOR and isinstance(layout.sharing, Exchangeable):
+    if isinstance(layout.sharing, Exchangeable) and layout.sharing.amplitude != AMPLITUDE_PRIOR:
         # processes that may well be next to nothing: one start says that they are
-        small = starts[1].x.copy()
-        small[layout.names.index("log s")] = settings.amplitude[0] - 2 * settings.amplitude[1]
+        small, (mean, deviation) = starts[1].x.copy(), layout.sharing.amplitude
+        small[layout.names.index("log s")] = mean - 2 * deviation
         starts.append(Start(small))
     return starts
 

@@ -92,7 +92,7 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tup
     kernel = header["settings"]["kernel"]
     kernel = kernel_named(kernel) if isinstance(kernel, str) else Tanimoto(**kernel)
     apart = tuple(header["settings"].get("apart", ()))
-    settings = Settings(**{**header["settings"], "kernel": kernel, "apart": apart})
+    settings = Settings(**{**header["settings"], "kernel": kernel, "apart": apart, "lengthscales": None})
     trend = Trend(header["trend"]["name"], tuple(header["trend"]["active"]))
     readings = Readings(
         arrays["x"],

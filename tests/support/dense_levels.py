@@ -1,9 +1,9 @@
 """Autoregressive fidelities from their definition: one dense covariance over all readings of all levels.
 
-    f_l(x, t) = Σ over l and its ancestors m of R_lm,t [h(x)'β_mt + δ_m(x, t)],   R_lm,t the product of ρ between m and l
+    f_l(x, t) = Σ over l and its ancestors m of R_lm,t [a_mt + b_mt'x + δ_m(x, t)],   R_lm,t the product of ρ from m to l
     Cov(δ_m(x, t), δ_m(x', t')) = s_m [c_m + (1 - c_m) 1{t = t'}] ψ_m(x, x') + j 1{(x, t) = (x', t')}
 
-j is the variance that stands for zero. Nothing is taken from the library but the trend's columns by their formula.
+a is flat, b ~ N(0, slope_m²), j the variance that stands for zero.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class DenseLevels:
-    """Hyper-parameters of every level: length-scales (L, d), amplitude s (L,), common share c (L,), ρ (L, T)."""
+    """Hyper-parameters of every level: length-scales (L, d), amplitude s, common share c, deviation of slopes (L,) each."""
 
     kernel: str
     parents: tuple[int | None, ...]
@@ -46,6 +46,7 @@ class DenseLevels:
     lengthscales: Floats
     amplitude: Floats
     common: Floats
+    slope: Floats
     jitter: float
 
     def covariance(self, a: Points, b: Points, ρ: Floats) -> Floats:
@@ -55,7 +56,8 @@ class DenseLevels:
         for m in range(len(self.parents)):
             share = self.common[m] + (1 - self.common[m]) * same_task
             k = self.amplitude[m] * share * correlations(self.kernel, a.x, b.x, self.lengthscales[m])
-            total += np.outer(self.products(a, m, ρ), self.products(b, m, ρ)) * (k + self.jitter * same)
+            slopes = self.slope[m] ** 2 * same_task * (a.x @ b.x.T)
+            total += np.outer(self.products(a, m, ρ), self.products(b, m, ρ)) * (k + slopes + self.jitter * same)
         return total
 
     def products(self, points: Points, ancestor: int, ρ: Floats) -> Floats:
@@ -69,16 +71,12 @@ class DenseLevels:
         return result
 
     def trend(self, points: Points, ρ: Floats) -> Floats:
-        """Columns 1, x of every (level, task): (n, L T (1 + d))."""
-        h = np.concatenate([np.ones((len(points.x), 1)), points.x], axis=1)
-        blocks = [
-            self.products(points, m, ρ)[:, None] * h * (points.task == t)[:, None]
-            for m, t in itertools.product(range(len(self.parents)), range(self.tasks))
-        ]
-        return np.concatenate(blocks, axis=1)
+        """A constant of every (level, task): (n, L T)."""
+        pairs = itertools.product(range(len(self.parents)), range(self.tasks))
+        return np.stack([self.products(points, m, ρ) * (points.task == t) for m, t in pairs], axis=1)
 
     def log_likelihood(self, points: Points, y: Floats, ρ: Floats) -> float:
-        """Restricted likelihood, all trend coefficients flat."""
+        """Restricted likelihood, constants flat."""
         S, H = self.covariance(points, points, ρ), self.trend(points, ρ)
         Si = np.linalg.inv(S)
         A = H.T @ Si @ H

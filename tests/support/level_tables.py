@@ -8,17 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surrogates.gp.core import Core
-from surrogates.gp.fidelity.nested import Nested
+from surrogates.gp.fidelity.graph import Graph
+from surrogates.gp.fidelity.levels import Levels
+from surrogates.gp.fidelity.parts import Structure
 from surrogates.gp.fidelity.recursive_fit import Member, RecursiveFit
-from surrogates.gp.fitting import Settings
-from surrogates.gp.kernels import KERNELS
 from surrogates.gp.laplace import Draws
+from surrogates.scaling import InputScaling, TargetScaling
 
 Floats = NDArray[np.float64]
 
 
-def settings_of(kernel: str = "matern52", trend: str = "linear") -> Settings:
-    return Settings(KERNELS[kernel], trend, "common", 1, "known", "auto")
+def structure_of(kind: str, kernel: str = "matern52", trend: str = "linear") -> Structure:
+    return Structure(kind, kernel, trend)
 
 
 def nested_levels(
@@ -28,7 +29,7 @@ def nested_levels(
     inputs: int = 1,
     parents: tuple[int | None, ...] | None = None,
     seed: int = 0,
-) -> Nested:
+) -> Levels:
     """Exact readings; each level's places are the first of its parent's, in every task others."""
     generator = np.random.default_rng(seed)
     L = len(counts)
@@ -46,17 +47,33 @@ def nested_levels(
             y.append(values[l][:n])
             task.append(np.full(n, t))
             level.append(np.full(n, l))
-    codes = (np.concatenate(part).astype(np.int64) for part in (task, level))
     readings = np.concatenate(y)
-    return Nested(np.concatenate(x), readings, *codes, tasks, L, parents, np.zeros(len(readings)))
+    return levels_of(
+        np.concatenate(x), readings, np.concatenate(task), np.concatenate(level), parents, np.zeros(len(readings))
+    )
+
+
+def levels_of(
+    x: Floats,
+    y: Floats,
+    task: NDArray[np.int64],
+    level: NDArray[np.int64],
+    parents: tuple[int | None, ...],
+    variance: Floats | None,
+) -> Levels:
+    """Levels that are scaled already."""
+    graph = Graph(tuple(f"level {l}" for l in range(len(parents))), tuple(() if p is None else (p,) for p in parents))
+    d, tasks = x.shape[1], int(task.max()) + 1
+    inputs, target = InputScaling(np.zeros(d), np.ones(d)), TargetScaling(0.0, 1.0)
+    return Levels(graph, inputs, (target,) * len(parents), x, y, task, tasks, level, variance)
 
 
 def at_modes(fit: RecursiveFit, modes: list[Floats], jitter: float) -> RecursiveFit:
     """The same fit at given hyper-parameters, with another variance for exact readings."""
     (member,) = fit.members
-    cores = []
-    for core, mode in zip(member.cores, modes, strict=True):
+    made = []
+    for level, mode in zip(member.levels, modes, strict=True):
+        core = level.core
         scaled = replace(core.scaled, readings=replace(core.scaled.readings, exact=jitter))
-        cores.append(Core(scaled, core.settings, Draws(mode[None], np.ones(1), 1.0), mode))
-    members = (Member(tuple(cores), member.widths, member.evidences, member.pins),)
-    return RecursiveFit(fit.levels, fit.kind, members)
+        made.append(level._replace(core=Core(scaled, core.settings, Draws(mode[None], np.ones(1), 1.0), mode)))
+    return replace(fit, members=(Member(tuple(made), member.pins),))

@@ -178,7 +178,7 @@ def _prepared(levels: Levels, structure: Structure, per_task: bool) -> tuple[Sca
         trend_prior(readings, trend),
         readings,
     )
-    sharing = LinearFidelities(levels.graph, levels.tasks, structure.kind, levels.ratios, per_task)
+    sharing = LinearFidelities(levels.graph, levels.tasks, structure.kind, levels.ratios, per_task, levels.spans)
     noise = "fidelity" if levels.variance is None else "known"
     return scaled, Settings(kernel_named(structure.kernel), structure.trend, sharing, 1, noise, "dense")
 

@@ -7,13 +7,13 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from surrogates.errors import DataError
 from surrogates.scaling import InputScaling, TargetScaling
 from surrogates.schema import Table
 
-from ..process import distinct_places, met_places
-from ..trends import Basis, Trend, make_trend
+from ..trends import Trend, make_trend
 from .graph import Graph
 
 Floats = NDArray[np.float64]
@@ -55,29 +55,22 @@ class Levels:
         return self.variance is not None and not self.variance.any()
 
     @cached_property
-    def is_nested(self) -> bool:
-        """Whether all readings are exact, each fidelity builds on one, and was read only where that one was."""
-        if not self.is_exact or not self.graph.is_tree:
-            return False
-        for child, parents in enumerate(self.graph.parents):
-            if parents:
-                mine, theirs = self.level == child, self.level == parents[0]
-                met = met_places(
-                    *_distinct(self.x[theirs], self.task[theirs]), *_distinct(self.x[mine], self.task[mine])
-                )
-                if len(met[0]) < len(_distinct(self.x[mine], self.task[mine])[0]):
-                    return False
-        return True
+    def spans(self) -> tuple[float, ...]:
+        """(E,) for each edge, the spread of the parent's readings next to the child's places, of all its readings' spread.
+
+        A child scaled by its own readings' spread has ρ of about the inverse, if it follows its parent.
+        """
+        found = []
+        for parent, child in self.graph.edges:
+            theirs, places = self.level == parent, self.x[self.level == child]
+            nearest = cKDTree(self.x[theirs]).query(places)[1]
+            found.append(float(np.clip(np.std(self.y[theirs][nearest]), 0.05, 1.0)))
+        return tuple(found)
 
     def trend(self, name: str) -> Trend:
         """The trend of that name, with a prior for slopes: few precise readings don't determine them."""
-        return named_trend(name, self.x)
-
-
-def named_trend(name: str | Basis, x: Floats) -> Trend:
-    """The trend of that name for scaled inputs x (N, d), with a prior for slopes."""
-    made = make_trend(name, x)
-    return replace(made, slope=SLOPE) if name in ("linear", "quadratic") else made
+        made = make_trend(name, self.x)
+        return replace(made, slope=SLOPE) if name in ("linear", "quadratic") else made
 
 
 def make_levels(table: Table, graph: Graph, noise: str) -> Levels:
@@ -150,9 +143,3 @@ def _positions(table: Table, graph: Graph) -> Integers:
             f"its rows out"
         )
     return np.array([known[label] for label in table.vocabulary.fidelities], dtype=np.int64)  # type: ignore[index]
-
-
-def _distinct(x: Floats, task: Integers) -> tuple[Floats, Integers]:
-    """Each (place, task) once."""
-    first, _ = distinct_places(x, task)
-    return x[first], task[first]

@@ -21,8 +21,9 @@ from .fitted import FittedMultiFidelityGP
 from .graph import Graph, make_graph
 from .joint import climb_linear
 from .levels import Levels, make_levels
-from .nested_fit import climb_nested
+from .nested import is_nested_exact
 from .parts import Climb, Structure
+from .recursive import climb_recursive
 from .reporting import make_report
 
 #: all structures
@@ -51,7 +52,7 @@ class MultiFidelityGP:
         discrepancy per edge, each process with length-scales of its own), "coregional" (the same with common
         length-scales), "nonlinear" (a process over inputs and the parent's value)
     kernel : "auto" ("rbf" and "matern52" are tried), or the name of one
-    trend : "auto" ("constant" and "linear" are tried), or "constant", "linear", "quadratic". Constants are flat, slopes
+    trend : "auto" (all are tried), or "constant", "linear", "quadratic". Constants are flat, slopes
         have the prior N(0, 3²) in standard deviations of a fidelity over the inputs' box
     noise : "auto" (known if the schema names a noise variable, else learnt for each fidelity), "fidelity", "known", or
         "none" for deterministic codes, which are interpolated
@@ -136,7 +137,7 @@ class MultiFidelityGP:
         with progress_bar(progress, "fit") as step:
             parts, tried = choose(
                 levels,
-                self._structures(levels.graph),
+                self._structures(levels),
                 partial(self._climb, levels),
                 average=self.average,
                 integrate=self.integrate,
@@ -150,9 +151,9 @@ class MultiFidelityGP:
 
     def _climb(self, levels: Levels, structure: Structure) -> Climb:
         """Fidelities one after the other, where that is exact or the structure needs it; else all at once."""
-        one_by_one = structure.kind == "autoregressive" and levels.is_nested
+        one_by_one = structure.kind == "autoregressive" and len(levels.targets) > 1 and is_nested_exact(levels)
         if structure.kind == "nonlinear" or one_by_one:
-            return partial(climb_nested, per_task=self.per_task)
+            return partial(climb_recursive, per_task=self.per_task)
         return partial(climb_linear, per_task=self.per_task)
 
     def _noise(self) -> str:
@@ -165,15 +166,15 @@ class MultiFidelityGP:
             return KINDS if self.structure == "auto" else (self.structure,)
         return tuple(self.structure)
 
-    def _structures(self, graph: Graph) -> list[Structure]:
+    def _structures(self, levels: Levels) -> list[Structure]:
         """All combinations that are tried; with a single fidelity all structures are the same."""
-        kinds = self._kinds() if len(graph.labels) > 1 else ("ignore",)
-        if "nonlinear" in kinds and not graph.is_tree:
-            if self.structure != "auto":
-                raise DataError("structure 'nonlinear' takes one parent for each fidelity; leave it out, or cut edges")
-            kinds = tuple(kind for kind in kinds if kind != "nonlinear")
+        kinds = self._kinds() if len(levels.targets) > 1 else ("ignore",)
+        if self.structure == "auto":
+            # exact readings leave nothing that an offset could not explain, and several parents have no one value
+            unfit = (("offset",) if levels.is_exact else ()) + (() if levels.graph.is_tree else ("nonlinear",))
+            kinds = tuple(kind for kind in kinds if kind not in unfit)
         kernels = ("rbf", "matern52") if self.kernel == "auto" else (self.kernel,)
-        trends = ("constant", "linear") if self.trend == "auto" else (self.trend,)
+        trends = TRENDS if self.trend == "auto" else (self.trend,)
         return [Structure(kind, kernel, trend) for kind in kinds for kernel in kernels for trend in trends]
 
     def _graph(self, table: Table | None) -> Graph:

@@ -7,17 +7,17 @@ level is SMT's, y'Py/(n - p - q), at which the restricted likelihoods differ by 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from level_tables import at_modes, settings_of
+from level_tables import at_modes, levels_of, structure_of
 from numpy.typing import NDArray
 
 from surrogates.datasets.functions import forrester
-from surrogates.gp.fidelity.nested import Nested
 from surrogates.gp.fidelity.recursive import Rho, fit_recursive
-from surrogates.gp.fidelity.recursive_fit import RecursiveFit
+from surrogates.gp.fidelity.recursive_fit import Member, RecursiveFit
 
 Floats = NDArray[np.float64]
 #: added to both correlation matrices, so that both are far from singular
@@ -50,10 +50,9 @@ def both() -> Both:
     scaled = [(y - c) / w for y, (c, w) in zip(readings, y_scales, strict=True)]
     level = np.repeat([0, 1], [len(y) for y in readings])
     x = (np.concatenate(inputs) - x_scale[0]) / x_scale[1]
-    levels = Nested(x, np.concatenate(scaled), np.zeros_like(level), level, 1, 2, (None, 0), np.zeros(len(x)))
-    fit = fit_recursive(
-        levels, settings_of("rbf", "constant"), kind="autoregressive", integrate=False, rho=Rho(deviation=math.inf)
-    )
+    levels = levels_of(x, np.concatenate(scaled), np.zeros_like(level), level, (None, 0), np.zeros(len(x)))
+    structure = structure_of("autoregressive", "rbf", "constant")
+    fit = fit_recursive(levels, structure, integrate=False, rho=Rho(deviation=math.inf))
     modes, jitters = [], []
     for l in range(2):
         # exp(-θ (x - x')²) of inputs that SMT divides by their standard deviation
@@ -61,14 +60,13 @@ def both() -> Both:
         amplitude = float(np.ravel(peer.optimal_par[l]["sigma2"])[0]) / y_scales[l][1] ** 2
         modes.append(np.log([lengthscale, amplitude]))
         jitters.append(NUGGET * amplitude)
-    (member,) = at_modes(fit, modes, 0.0).members
-    cores = [at_modes(fit, modes, jitter).members[0].cores[l] for l, jitter in enumerate(jitters)]
-    object.__setattr__(member, "cores", tuple(cores))
-    return Both(peer, RecursiveFit(levels, "autoregressive", (member,)), x_scale, y_scales)
+    # each level with the nugget of its own amplitude
+    made = tuple(at_modes(fit, modes, jitter).members[0].levels[l] for l, jitter in enumerate(jitters))
+    return Both(peer, replace(fit, members=(Member(made, (None, None)),)), x_scale, y_scales)
 
 
 def test_likelihoods_agree(both: Both) -> None:
-    for l, core in enumerate(both.fit.members[0].cores):
+    for l, level in enumerate(both.fit.members[0].levels):
         par, spread = both.peer.optimal_par[l], both.y_scales[l][1]
         n, q = par["Ft"].shape
         # SMT's value is -(n - p - q) log10 σ² - log10|R| in its units
@@ -79,8 +77,8 @@ def test_likelihoods_agree(both: Both) -> None:
         theirs += (n - q) * math.log(spread / unit)  # per unit of y
         if l:  # the parent's column in our units
             theirs -= math.log(unit / both.y_scales[0][1])
-        objective = core.problem.objective
-        ours = -objective(core.mode, 0).value - objective.log_prior(core.mode)
+        objective, mode = level.core.problem.objective, level.core.mode
+        ours = -objective(mode, 0).value - objective.log_prior(mode)
         assert ours == pytest.approx(theirs, abs=1e-6 * abs(theirs))
 
 

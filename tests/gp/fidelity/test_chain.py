@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from level_tables import nested_levels, settings_of
+from level_tables import nested_levels, structure_of
 from numpy.typing import NDArray
 
 from surrogates.gp.fidelity.chain import Chain
@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 def chain_of(kind: str, *, tasks: int = 1, counts: tuple[int, ...] = (9, 6), inputs: int = 1, seed: int = 0) -> Chain:
     """Few readings, so that parents are uncertain between them."""
     levels = nested_levels(counts, tasks=tasks, inputs=inputs, seed=seed)
-    return fit_recursive(levels, settings_of(), kind=kind, integrate=False).chains[0]
+    return fit_recursive(levels, structure_of(kind), integrate=False).chains[0]
 
 
 def between(m: int, codes: int, inputs: int = 1, seed: int = 3) -> tuple[Floats, NDArray[np.int64]]:
@@ -99,7 +99,7 @@ def test_a_draw_of_a_nonlinear_level_follows_its_parents_draw() -> None:
 def test_chains_pass_through_exact_readings() -> None:
     for kind in ("autoregressive", "nonlinear"):
         levels = nested_levels((12, 7, 6), tasks=2)
-        chain = fit_recursive(levels, settings_of(), kind=kind, integrate=False).chains[0]
+        chain = fit_recursive(levels, structure_of(kind), integrate=False).chains[0]
         moments = chain.moments(levels.x, levels.task * 3 + levels.level)
         np.testing.assert_allclose(moments.mean, levels.y, atol=1e-4)
         assert moments.variance.max() < 1e-7

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from dense_levels import DenseLevels, Points, over_rho
-from level_tables import at_modes, nested_levels, settings_of
+from level_tables import at_modes, nested_levels, structure_of
 from numpy.typing import NDArray
 
-from surrogates.gp.fidelity.nested import Nested
+from surrogates.gp.fidelity.levels import Levels
+from surrogates.gp.fidelity.nested import single_parents
 from surrogates.gp.fidelity.recursive import Rho, fit_recursive
 from surrogates.gp.fidelity.recursive_fit import RecursiveFit
 
@@ -28,40 +29,42 @@ class Compared(NamedTuple):
     prior: tuple[Floats, Floats]
 
 
-def compared(levels: Nested, *, kernel: str, shared: bool = True, rho: Rho | None = None) -> Compared:
+def compared(levels: Levels, *, kernel: str, shared: bool = True, rho: Rho | None = None) -> Compared:
     """The fit only serves to set everything up; its hyper-parameters are replaced by round numbers."""
     rho = rho or Rho(shared=shared)
-    fit = fit_recursive(levels, settings_of(kernel), kind="autoregressive", integrate=False, rho=rho)
-    L, d = levels.L, levels.x.shape[1]
+    fit = fit_recursive(levels, structure_of("autoregressive", kernel), integrate=False, rho=rho)
+    L, d = len(levels.targets), levels.x.shape[1]
     l = 0.3 + 0.1 * np.arange(L * d).reshape(L, d)
-    s, c = 1.5 / (1 + np.arange(L)), np.full(L, 1.0 if levels.T == 1 else 0.7)
-    modes = [np.concatenate([np.log(l[m]), [np.log(s[m])], [np.log(0.7 / 0.3)] * (levels.T > 1)]) for m in range(L)]
+    s, c = 1.5 / (1 + np.arange(L)), np.full(L, 1.0 if levels.tasks == 1 else 0.7)
+    modes = [np.concatenate([np.log(l[m]), [np.log(s[m])], [np.log(0.7 / 0.3)] * (levels.tasks > 1)]) for m in range(L)]
     fit = at_modes(fit, modes, JITTER)
-    covariates = [core.scaled.trend.covariates for core in fit.members[0].cores]
+    trends = [level.core.scaled.trend for level in fit.members[0].levels]
+    covariates = [trend.covariates for trend in trends]
+    slope = np.array([trend.slope for trend in trends])
     mean = np.array([c[0].mean if c else 0.0 for c in covariates])
     deviation = np.array([c[0].deviation if c else 1.0 for c in covariates])
-    dense = DenseLevels(kernel, levels.parents, levels.T, l, s, c, JITTER)
+    dense = DenseLevels(kernel, single_parents(levels.graph), levels.tasks, l, s, c, slope, JITTER)
     return Compared(fit, dense, Points(levels.x, levels.task, levels.level), (mean, deviation))
 
 
 def log_likelihood(fit: RecursiveFit) -> float:
     """Of all levels, without the hyper-parameters' priors."""
     total = 0.0
-    for core in fit.members[0].cores:
-        objective = core.problem.objective
-        total -= objective(core.mode, 0).value + objective.log_prior(core.mode)
+    for level in fit.members[0].levels:
+        objective, mode = level.core.problem.objective, level.core.mode
+        total -= objective(mode, 0).value + objective.log_prior(mode)
     return total
 
 
-def questions(levels: Nested, seed: int = 5) -> tuple[Points, NDArray[np.int64]]:
+def questions(levels: Levels, seed: int = 5) -> tuple[Points, NDArray[np.int64]]:
     """Places between readings and at them, of all tasks and levels in a mixed order."""
     generator = np.random.default_rng(seed)
-    m = 3 * levels.T * levels.L
-    code = generator.permutation(np.repeat(np.arange(levels.T * levels.L), 3))
+    m = 3 * levels.tasks * len(levels.targets)
+    code = generator.permutation(np.repeat(np.arange(levels.tasks * len(levels.targets)), 3))
     x = generator.uniform(-0.6, 0.6, (m, levels.x.shape[1]))
     x[:2] = levels.x[:2]
     x[3] = x[2]  # one place of two levels or tasks
-    return Points(x, code // levels.L, code % levels.L), code
+    return Points(x, code // len(levels.targets), code % len(levels.targets)), code
 
 
 CASES = {
@@ -94,10 +97,8 @@ def test_likelihood_and_predictions_are_those_of_the_dense_joint_model(name: str
 
 def test_a_fixed_coefficient_gives_the_dense_model_at_that_coefficient() -> None:
     levels = nested_levels((12, 7, 6))
-    unit = compared(levels, kernel="matern52").prior[1]
-    fit, dense, points, prior = compared(levels, kernel="matern52", rho=Rho(0.9, 1e-9))
-    ρ = np.repeat(0.9 * unit[:, None], 1, axis=1)
-    np.testing.assert_allclose(prior[0][1:], ρ[1:, 0], rtol=1e-12)
+    fit, dense, points, _ = compared(levels, kernel="matern52", rho=Rho(0.9, 1e-9))
+    ρ = np.full((3, 1), 0.9)
     # the coefficient's own terms cancel to sixteen digits
     assert log_likelihood(fit) == pytest.approx(dense.log_likelihood(points, levels.y, ρ), abs=1e-7)
 
@@ -105,12 +106,14 @@ def test_a_fixed_coefficient_gives_the_dense_model_at_that_coefficient() -> None
 def test_without_coefficient_levels_are_independent() -> None:
     """ρ = 0 for certain: the dear level is what its own readings alone make it."""
     levels = nested_levels((12, 8))
-    fit, dense, points, _ = compared(levels, kernel="matern52", rho=Rho(0.0, 1e-9))
+    fit, dense, _, _ = compared(levels, kernel="matern52", rho=Rho(0.0, 1e-9))
     high = levels.level == 1
     alone = Points(levels.x[high], levels.task[high], levels.level[high])
     at, code = questions(levels)
     own = code == 1
-    separate = DenseLevels("matern52", (None,), 1, dense.lengthscales[1:], dense.amplitude[1:], np.ones(1), JITTER)
+    separate = DenseLevels(
+        "matern52", (None,), 1, dense.lengthscales[1:], dense.amplitude[1:], np.ones(1), dense.slope[1:], JITTER
+    )
     zero = np.zeros(len(alone.x), dtype=np.int64)
     expected = separate.predict(
         Points(alone.x, zero, zero),
