@@ -43,8 +43,8 @@ SUBSET_ABOVE = 200
 INTEGRATE_UP_TO = 250
 #: normal prior of log noise variances; it keeps the precise fidelity's from running to its lower bound
 NOISE_PRIOR = (math.log(0.02), 2.5)
-#: deviation of log l's normal prior
-LENGTHSCALE_DEVIATION = 1.2
+#: deviation of log l's normal prior, and the widest l
+LENGTHSCALE_DEVIATION, WIDEST = 1.2, 20.0
 #: (length-scale, correlation, noise variance) of the starts: detail explained by the processes, or by the noise
 STARTS = ((0.2, 0.9, 0.01), (0.7, 0.5, 0.2))
 #: more rows than this start on two subsets, and end at a looser tolerance
@@ -63,6 +63,7 @@ class Settings:
 
     blind : how many of the last inputs stationary kernels don't see; these enter by the trend alone
     lengthscales : means and deviations of the normal priors of log l, one kernel's after the other; None: the usual ones
+    spread, widest : deviation of the usual ones, and the upper bound of l
     """
 
     kernel: Kernel | CustomKernel | Tanimoto
@@ -73,6 +74,8 @@ class Settings:
     solver: str
     blind: int = 0
     lengthscales: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    spread: float = LENGTHSCALE_DEVIATION
+    widest: float = WIDEST
     apart: tuple[int, ...] = ()  # of "robust" sharing: the tasks (codes) that share nothing
 
     @property
@@ -336,10 +339,10 @@ def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParame
     suffixes = [f", {name}" if name else "" for name in sharing.component_names]
     names = tuple(f"log l[{k}{suffix}]" for suffix in suffixes for k in range(d))
     size = len(names)
-    bounds = [(math.log(0.02), math.log(20.0))] * size
+    bounds = [(math.log(0.02), math.log(settings.widest))] * size
     # distances grow with the root of the number of inputs (Hvarfner, Hellsten & Nardi 2024)
     varying = max(1, int((np.ptp(design.x[:, :d], axis=0) > 0).sum()))
-    mean, deviation = np.full(size, math.log(0.4) + 0.5 * math.log(varying)), np.full(size, LENGTHSCALE_DEVIATION)
+    mean, deviation = np.full(size, math.log(0.4) + 0.5 * math.log(varying)), np.full(size, settings.spread)
     if settings.lengthscales is not None:
         mean, deviation = (np.array(part) for part in settings.lengthscales)
     return ShapeParameters(names, mean, deviation, bounds, True, sharing.components)

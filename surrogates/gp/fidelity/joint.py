@@ -23,7 +23,7 @@ from ..laplace import Draws
 from ..noise import KnownNoise
 from ..process import Process
 from .levels import Levels
-from .linear import LinearFidelities
+from .linear import LENGTHSCALES, WIDEST, LinearFidelities
 from .parts import Structure, estimate
 
 Floats = NDArray[np.float64]
@@ -180,7 +180,9 @@ def _prepared(levels: Levels, structure: Structure, per_task: bool) -> tuple[Sca
     )
     sharing = LinearFidelities(levels.graph, levels.tasks, structure.kind, levels.ratios, per_task, levels.spans)
     noise = "fidelity" if levels.variance is None else "known"
-    return scaled, Settings(kernel_named(structure.kernel), structure.trend, sharing, 1, noise, "dense")
+    return scaled, Settings(
+        kernel_named(structure.kernel), structure.trend, sharing, 1, noise, "dense", spread=LENGTHSCALES, widest=WIDEST
+    )
 
 
 def _readings(levels: Levels) -> Readings:

@@ -22,7 +22,7 @@ from ..noise import EXACT
 from ..sharing import AMPLITUDE_PRIOR, Exchangeable
 from ..trends import Covariate
 from .levels import Levels
-from .linear import DISCREPANCY, RHO
+from .linear import DISCREPANCY, LENGTHSCALES, RHO, WIDEST
 from .nested import rows_of, single_parents
 from .parts import Structure
 
@@ -122,7 +122,9 @@ def settings_of(levels: Levels, level: int, recipe: Recipe, parent: Core | None)
     amplitude = AMPLITUDE_PRIOR if parent is None else DISCREPANCY
     sharing = Exchangeable(levels.tasks, amplitude=amplitude)
     structure = recipe.structure
-    settings = Settings(kernel_named(structure.kernel), structure.trend, sharing, 1, noise, "auto")
+    settings = Settings(
+        kernel_named(structure.kernel), structure.trend, sharing, 1, noise, "auto", spread=LENGTHSCALES, widest=WIDEST
+    )
     if parent is None or not recipe.is_linear:
         return settings
     mean = parent.layout.split(parent.mode).log_shapes.ravel()

@@ -27,6 +27,9 @@ RHO = (0.5, 1.0)
 SOURCE, DISCREPANCY = (1.5, 2.0), (-1.0, 3.5)
 #: of the logit of the correlation between tasks, as in `HierarchicalGP`
 TASKS = (0.5, 1.75)
+#: deviation of log l's normal prior and the widest l: a code may not depend on an input at all, and what a bound leaves of
+#: a slope is an error of percents in eight inputs
+LENGTHSCALES, WIDEST = 2.0, 1000.0
 KINDS = ("ignore", "offset", "autoregressive", "coregional")
 
 
