@@ -87,7 +87,7 @@ def trend_prior(readings: Readings, trend: Trend) -> TrendPrior:
 
     Covariates have the priors that they come with.
     """
-    prior = _flat_prior(readings, trend)
+    prior = _flat_prior(readings, trend) if trend.slope is None else _shrunk(readings, trend, trend.slope)
     T, (mean, precision) = readings.tasks, _normal(trend.own)
     return TrendPrior(
         np.concatenate([prior.mean, np.tile(mean, (T, 1))], axis=1),

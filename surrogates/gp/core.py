@@ -9,12 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from surrogates.health import Smoothing
 from surrogates.posterior import Moments, mix
 from surrogates.schema import Points
 
 from .collapse import Readings, trend_prior
 from .crossed import crossed_moments
 from .fitting import Problem, Scaled, Settings, conditioner, make_problem, rescale, usable_solvers
+from .health import Draw, smoothing
 from .kernels import Kernel
 from .laplace import Draws
 from .leave_one_out import Solved, indispensable, leave_one_out
@@ -102,6 +104,17 @@ class Core:
     def leave_one_out_at_mode(self) -> Moments:
         """The same at the hyper-parameters' mode alone, which costs one evaluation."""
         return self._leave_one_out(self.mode)
+
+    def smoothing(self) -> Smoothing | None:
+        """Leverage and influence of every reading, in the target's units; None in paper mode, whose plug-in has none."""
+        if self.niw is not None:
+            return None
+        noise = self.problem.objective.design.noise
+        parts = zip(self.processes, self.weights, self.log_noise(), strict=True)
+        draws = [
+            Draw(process, w, noise.reading_variance(φ)) for process, w, φ in parts if isinstance(process, Conditioned)
+        ]
+        return smoothing(draws, self.problem.collapsed, self.scaled.readings.y, unit=self.scaled.target.spread)
 
     def with_readings(self, readings: Readings, library: Library | None) -> Core:
         """The same hyper-parameters and scaling, on other readings; `library` holds all their places, where vectors are."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from surrogates.errors import DataError, NumericalError
 from surrogates.scaling import InputScaling, TargetScaling
-from surrogates.schema import Points, Table
+from surrogates.schema import Label, Points, Table
 from surrogates.training import Minimum, lbfgs, newton
 
 from .collapse import Collapsed, Readings, TrendPrior, collapse, trend_prior
@@ -28,6 +28,7 @@ from .mixtures import MixtureGram
 from .noise import KnownNoise
 from .objective import Layout, Objective, ShapeParameters, Value
 from .process import Conditioned, Correlations, StationaryCorrelations, condition
+from .robust import Robust
 from .sharing import AMPLITUDE_PRIOR, Coregional, Exchangeable, Sharing
 from .solvers import SOLVERS, applicable_solvers, choose_solver
 from .solvers._base import Solver
@@ -72,6 +73,12 @@ class Settings:
     solver: str
     blind: int = 0
     lengthscales: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    apart: tuple[int, ...] = ()  # of "robust" sharing: the tasks (codes) that share nothing
+
+    @property
+    def has_noise_by_task(self) -> bool:
+        """Whether tasks may differ in their noise."""
+        return self.noise == "task-fidelity" or (self.noise == "fidelity" and bool(self.apart))
 
 
 @dataclass(frozen=True)
@@ -160,12 +167,26 @@ def make_readings(table: Table, x: Floats, target: TargetScaling, noise: str) ->
     return Readings(x, target(table.y), table.task, T, group, tuple(names), variance)
 
 
+def own_noise(readings: Readings, settings: Settings, labels: Sequence[Label | None]) -> Readings:
+    """Noise groups of their own for the tasks that share nothing: F more for each, where noise is learnt by fidelity."""
+    if not settings.apart or settings.noise != "fidelity":
+        return readings
+    block = np.zeros(readings.tasks, dtype=np.int64)
+    block[list(settings.apart)] = 1 + np.arange(len(settings.apart))
+    names = readings.groups
+    more = [f"{name} ({labels[t]} alone)" for t in settings.apart for name in names]
+    group = readings.group + len(names) * block[readings.task]
+    return replace(readings, group=group, groups=(*names, *more))
+
+
 def make_sharing(settings: Settings, tasks: int) -> Sharing:
     """The task covariance that the settings ask for."""
     if not isinstance(settings.sharing, str):
         return settings.sharing
     if settings.sharing == "icm":
         return Coregional(tasks, min(settings.rank, tasks))
+    if settings.sharing == "robust" and tasks > 1:
+        return Robust(tasks, settings.apart)
     return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1)
 
 
@@ -237,28 +258,44 @@ def conditioner(
 
 
 def fit_posterior(
-    scaled: Scaled, settings: Settings, *, integrate: bool | None, seed: int, progress: Callable[[float], None]
+    scaled: Scaled,
+    settings: Settings,
+    *,
+    integrate: bool | None,
+    seed: int,
+    progress: Callable[[float], None],
+    near: Sequence[Floats] = (),
 ) -> tuple[Posterior, Problem]:
-    """Minimise the objective, then draw around the minimum."""
-    posterior, problem = climb(scaled, settings, seed=seed, progress=progress)
+    """Minimise the objective, then draw around the minimum; from starts `near` it (p,), if there are any."""
+    posterior, problem = climb(scaled, settings, seed=seed, progress=progress, near=near)
     rows = len(problem.objective.design.x)
     if rows <= INTEGRATE_UP_TO if integrate is None else integrate:
-        posterior = integrated(posterior, problem, count=_points(rows), seed=seed)
+        posterior = integrated(posterior, problem, count=points_tried(rows), seed=seed)
     return posterior, problem
 
 
 def climb(
-    scaled: Scaled, settings: Settings, *, seed: int, progress: Callable[[float], None]
+    scaled: Scaled,
+    settings: Settings,
+    *,
+    seed: int,
+    progress: Callable[[float], None],
+    near: Sequence[Floats] = (),
 ) -> tuple[Posterior, Problem]:
-    """The objective's minimum, from several starts; its only draw is the mode."""
+    """The objective's minimum, from several starts or from those `near` it; its only draw is the mode."""
     problem = make_problem(scaled, settings)
     objective, layout = problem.objective, problem.objective.layout
     rows = len(objective.design.x)
-    starts = _starts(settings, layout)
+    starts = [Start(x) for x in near] or _starts(settings, layout)
     evaluations = 0
-    if rows > SUBSET_ABOVE and not isinstance(settings.kernel, CustomKernel) and objective.solver.name == "dense":
-        start, evaluations = _start_on_subsets(scaled, settings, starts, rows, seed)
-        starts = [start]
+    if (
+        not near
+        and rows > SUBSET_ABOVE
+        and not isinstance(settings.kernel, CustomKernel)
+        and objective.solver.name == "dense"
+    ):
+        first, evaluations = _start_on_subsets(scaled, settings, starts, rows, seed)
+        starts = [first]
     rough = _rough(objective, starts, progress)
     best = _descend(objective, rough, progress, tolerance=TOLERANCE if rows <= LARGE else 10 * TOLERANCE)
     # REML sees the contrasts of the data that the flat trend leaves; each carries one factor of the target's unit
@@ -285,7 +322,7 @@ def integrated(posterior: Posterior, problem: Problem, *, count: int, seed: int)
     return replace(posterior, draws=draws, evaluations=posterior.evaluations + objective.evaluations - before)
 
 
-def _points(rows: int) -> int:
+def points_tried(rows: int) -> int:
     """How many hyper-parameter points to try."""
     return int(np.clip(POINTS_TIMES_ROWS // rows, LEAST_POINTS, MOST_POINTS))
 

@@ -119,7 +119,10 @@ def laplace_draws(
 
 
 def _lower(precision: Floats) -> Floats:
-    return np.asarray(np.linalg.cholesky(precision), dtype=np.float64)
+    try:
+        return np.asarray(np.linalg.cholesky(precision), dtype=np.float64)
+    except np.linalg.LinAlgError as error:
+        raise NumericalError("the curvature at the hyper-parameters' mode isn't positive definite") from error
 
 
 def _values(objective: Callable[[Floats], float], points: Floats, bounds: Floats) -> Floats:

@@ -96,7 +96,7 @@ class Conditioned:
 
     def moments(self, x: Floats, task: Integers, *, beside: bool = False) -> Moments:
         """Mean and variance at x (m, d) of tasks (m,); or infinitely close to it, where no place was read."""
-        K = self._cross(x, task) if beside else self._cross_with_nugget(x, task)
+        K = self.cross(x, task) if beside else self._cross_with_nugget(x, task)
         mean = self._trend_mean(x, task) + K.T @ self.alpha
         # NumPy's products only: alternating with SciPy's, two thread pools would get in each other's way
         if self.inverse.root is None:
@@ -116,7 +116,7 @@ class Conditioned:
         ∂m*/∂x = J_h'β̂ + J_k'α;  ∂v*/∂x = ∂k** - 2 J_k'(Σ⁻¹k* + B A⁻¹u) + 2 J_h'A⁻¹u
         """
         design = self.design
-        SK = self.inverse.solve(self._cross(x, task))
+        SK = self.inverse.solve(self.cross(x, task))
         c = solve_factored(self.L_A, self._unexplained_trend(x, task, SK))  # A⁻¹u (q, m)
         R = SK + self.B @ c
         J, shared = self.trend.jacobian(x), self.trend.shared_jacobian(x)  # (m, p, d), (m, r, d)
@@ -181,7 +181,7 @@ class Conditioned:
         """B[t_i, t*_j]: (n, m)."""
         return np.asarray(B[self.design.task][:, task])
 
-    def _cross(self, x: Floats, task: Integers) -> Floats:
+    def cross(self, x: Floats, task: Integers) -> Floats:
         """k*: (n, m)."""
         parts = zip(self.state.mixing.matrix, self.correlations.cross(self.design.x, x), strict=True)
         total = np.zeros((len(self.design.x), len(x)))
@@ -192,7 +192,7 @@ class Conditioned:
 
     def _cross_with_nugget(self, x: Floats, task: Integers) -> Floats:
         """k* (n, m) with the nugget of those places that were read."""
-        K = self._cross(x, task)
+        K = self.cross(x, task)
         if self.nugget > 0:
             rows, columns = met_places(self._seen(self.design.x), self.design.task, self._seen(x), task)
             K[rows, columns] += self.nugget

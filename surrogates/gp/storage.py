@@ -91,7 +91,8 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tup
     vocabulary = Vocabulary(tuple(header["tasks"]), tuple(header["fidelities"]), header["units"], own_dims)
     kernel = header["settings"]["kernel"]
     kernel = kernel_named(kernel) if isinstance(kernel, str) else Tanimoto(**kernel)
-    settings = Settings(**{**header["settings"], "kernel": kernel})
+    apart = tuple(header["settings"].get("apart", ()))
+    settings = Settings(**{**header["settings"], "kernel": kernel, "apart": apart, "lengthscales": None})
     trend = Trend(header["trend"]["name"], tuple(header["trend"]["active"]))
     readings = Readings(
         arrays["x"],

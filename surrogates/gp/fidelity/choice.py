@@ -7,6 +7,7 @@ Leave-one-out errors mislead here: a place left out of one fidelity is still the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -58,15 +59,20 @@ def choose(
     failure: NumericalError | None = None
     for structure in structures:
         try:
-            fits.append(climbs(structure)(levels, structure, seed, progress))
+            fit = climbs(structure)(levels, structure, seed, progress)
         except NumericalError as error:
             failure = error
+            continue
+        if math.isfinite(fit.log_evidence):
+            fits.append(fit)
     if not fits:
-        assert failure is not None
-        raise failure
+        raise failure or NumericalError(
+            f"no structure's evidence is finite, of {', '.join(map(str, structures))}; check the readings' noise"
+        )
     best = max(fit.log_evidence for fit in fits)
     if len(levels.y) <= INTEGRATE_UP_TO if integrate is None else integrate:
         fits = [fit.integrated(count=POINTS, seed=seed) if fit.log_evidence > best - SHORTLIST else fit for fit in fits]
+        fits = [fit for fit in fits if math.isfinite(fit.log_evidence)]
     weights = _probabilities(np.array([fit.log_evidence for fit in fits]))
     tried = tuple(
         sorted(

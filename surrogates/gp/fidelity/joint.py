@@ -20,7 +20,7 @@ from ..evidence import log_evidence
 from ..fitting import Posterior, Scaled, Settings, climb, integrated
 from ..kernels import kernel_named
 from ..laplace import Draws
-from ..noise import EXACT, KnownNoise
+from ..noise import KnownNoise
 from ..process import Process
 from .levels import Levels
 from .linear import LinearFidelities
@@ -57,6 +57,12 @@ class LinearFit:
         found = self.core.layout.sharing
         assert isinstance(found, LinearFidelities)
         return found
+
+    @property
+    def jitter(self) -> float:
+        """What was added to the scaled variance of exact readings."""
+        noise = self.core.problem.objective.design.noise
+        return noise.exact if isinstance(noise, KnownNoise) and noise.is_exact else 0.0
 
     def leave_one_out(self) -> Moments:
         return self.core.leave_one_out_at_mode()
@@ -161,12 +167,6 @@ def unpack_linear(levels: Levels, header: Mapping[str, Any], arrays: Mapping[str
     return LinearFit(structure, core, header["log_evidence"], header["is_success"], header["evaluations"])
 
 
-def jitter(fit: LinearFit) -> float:
-    """What was added to the scaled variance of exact readings."""
-    noise = fit.core.problem.objective.design.noise
-    return EXACT if isinstance(noise, KnownNoise) and noise.is_exact else 0.0
-
-
 def _prepared(levels: Levels, structure: Structure, per_task: bool) -> tuple[Scaled, Settings]:
     trend = levels.trend(structure.trend)
     readings = _readings(levels)
@@ -178,7 +178,7 @@ def _prepared(levels: Levels, structure: Structure, per_task: bool) -> tuple[Sca
         trend_prior(readings, trend),
         readings,
     )
-    sharing = LinearFidelities(levels.graph, levels.tasks, structure.kind, levels.ratios, per_task)
+    sharing = LinearFidelities(levels.graph, levels.tasks, structure.kind, levels.ratios, per_task, levels.spans)
     noise = "fidelity" if levels.variance is None else "known"
     return scaled, Settings(kernel_named(structure.kernel), structure.trend, sharing, 1, noise, "dense")
 

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from surrogates.errors import DataError
 from surrogates.scaling import InputScaling, TargetScaling
@@ -52,6 +53,19 @@ class Levels:
     def is_exact(self) -> bool:
         """Whether no reading has noise."""
         return self.variance is not None and not self.variance.any()
+
+    @cached_property
+    def spans(self) -> tuple[float, ...]:
+        """(E,) for each edge, the spread of the parent's readings next to the child's places, of all its readings' spread.
+
+        A child scaled by its own readings' spread has ρ of about the inverse, if it follows its parent.
+        """
+        found = []
+        for parent, child in self.graph.edges:
+            theirs, places = self.level == parent, self.x[self.level == child]
+            nearest = cKDTree(self.x[theirs]).query(places)[1]
+            found.append(float(np.clip(np.std(self.y[theirs][nearest]), 0.05, 1.0)))
+        return tuple(found)
 
     def trend(self, name: str) -> Trend:
         """The trend of that name, with a prior for slopes: few precise readings don't determine them."""

@@ -39,6 +39,7 @@ class LinearFidelities:
         where nothing is shared between fidelities
     ratios : (L,) loadings of "offset": one in the target's units, divided by each fidelity's scale
     per_task : whether every task has ρ of its own
+    spans : (E,) of the parent, seen from the child (`Levels.spans`): ρ's prior deviation is divided by it
     """
 
     graph: Graph
@@ -46,6 +47,7 @@ class LinearFidelities:
     kind: str
     ratios: tuple[float, ...]
     per_task: bool = False
+    spans: tuple[float, ...] = ()
 
     @property
     def levels(self) -> int:
@@ -84,12 +86,15 @@ class LinearFidelities:
     @property
     def bounds(self) -> list[tuple[float, float]]:
         amplitudes = [(-8.0, 8.0) if self._is_source(c) else (-24.0, 8.0) for c in range(self.processes)]
-        return [*amplitudes, *[(-6.0, 9.0)] * (self.tasks > 1), *[(-10.0, 10.0)] * self.slots]
+        return [*amplitudes, *[(-6.0, 9.0)] * (self.tasks > 1), *[(-60.0, 60.0)] * self.slots]
 
     @property
     def prior(self) -> tuple[Floats, Floats]:
         rows = [SOURCE if self._is_source(c) else DISCREPANCY for c in range(self.processes)]
-        rows += [TASKS] * (self.tasks > 1) + [RHO] * self.slots
+        rows += [TASKS] * (self.tasks > 1)
+        if self.slots:
+            spans = self.spans or (1.0,) * len(self.graph.edges)
+            rows += [(RHO[0], RHO[1] / span) for span in spans for _ in range(self.slots // len(spans))]
         return np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
 
     def start(self, correlation: float) -> Floats:

@@ -20,11 +20,14 @@ from .choice import choose
 from .fitted import FittedMultiFidelityGP
 from .graph import Graph, make_graph
 from .joint import climb_linear
-from .levels import make_levels
-from .linear import KINDS
+from .levels import Levels, make_levels
+from .nested import is_nested_exact
 from .parts import Climb, Structure
+from .recursive import climb_recursive
 from .reporting import make_report
 
+#: all structures
+KINDS = ("ignore", "offset", "autoregressive", "coregional", "nonlinear")
 NOISES = ("auto", "fidelity", "known", "none")
 TRENDS = ("constant", "linear", "quadratic")
 
@@ -47,9 +50,9 @@ class MultiFidelityGP:
     structure : "auto" (default) tries those below and averages them by evidence; or one of, or several of
         "ignore" (fidelities share nothing), "offset" (they differ by their trends), "autoregressive" (ρ and a
         discrepancy per edge, each process with length-scales of its own), "coregional" (the same with common
-        length-scales)
+        length-scales), "nonlinear" (a process over inputs and the parent's value)
     kernel : "auto" ("rbf" and "matern52" are tried), or the name of one
-    trend : "auto" ("constant" and "linear" are tried), or "constant", "linear", "quadratic". Constants are flat, slopes
+    trend : "auto" (all are tried), or "constant", "linear", "quadratic". Constants are flat, slopes
         have the prior N(0, 3²) in standard deviations of a fidelity over the inputs' box
     noise : "auto" (known if the schema names a noise variable, else learnt for each fidelity), "fidelity", "known", or
         "none" for deterministic codes, which are interpolated
@@ -62,7 +65,8 @@ class MultiFidelityGP:
     Each fidelity is scaled by its own spread. Priors in these units: ρ ~ N(0.5, 1); log s ~ N(1.5, 2²) of sources,
     N(-1, 3.5²) of discrepancies, which may vanish; the others as in `HierarchicalGP`.
 
-    Sources: Kennedy & O'Hagan (2000) for the autoregressive structure. Choice and average by evidence are ours.
+    Sources: Kennedy & O'Hagan (2000), Le Gratiet & Garnier (2014) for the autoregressive structure, Perdikaris et al.
+    (2017) for the nonlinear one. Choice and average by evidence are ours.
 
     Examples
     --------
@@ -133,8 +137,8 @@ class MultiFidelityGP:
         with progress_bar(progress, "fit") as step:
             parts, tried = choose(
                 levels,
-                self._structures(levels.graph),
-                self._climb,
+                self._structures(levels),
+                partial(self._climb, levels),
                 average=self.average,
                 integrate=self.integrate,
                 seed=seed,
@@ -145,7 +149,11 @@ class MultiFidelityGP:
             warnings.warn(warning, FitWarning, stacklevel=2)
         return FittedMultiFidelityGP(self.schema, table.vocabulary, report, tried, levels, parts, noise)
 
-    def _climb(self, structure: Structure) -> Climb:
+    def _climb(self, levels: Levels, structure: Structure) -> Climb:
+        """Fidelities one after the other, where that is exact or the structure needs it; else all at once."""
+        one_by_one = structure.kind == "autoregressive" and len(levels.targets) > 1 and is_nested_exact(levels)
+        if structure.kind == "nonlinear" or one_by_one:
+            return partial(climb_recursive, per_task=self.per_task)
         return partial(climb_linear, per_task=self.per_task)
 
     def _noise(self) -> str:
@@ -158,11 +166,15 @@ class MultiFidelityGP:
             return KINDS if self.structure == "auto" else (self.structure,)
         return tuple(self.structure)
 
-    def _structures(self, graph: Graph) -> list[Structure]:
+    def _structures(self, levels: Levels) -> list[Structure]:
         """All combinations that are tried; with a single fidelity all structures are the same."""
-        kinds = self._kinds() if len(graph.labels) > 1 else ("ignore",)
+        kinds = self._kinds() if len(levels.targets) > 1 else ("ignore",)
+        if self.structure == "auto":
+            # exact readings leave nothing that an offset could not explain, and several parents have no one value
+            unfit = (("offset",) if levels.is_exact else ()) + (() if levels.graph.is_tree else ("nonlinear",))
+            kinds = tuple(kind for kind in kinds if kind not in unfit)
         kernels = ("rbf", "matern52") if self.kernel == "auto" else (self.kernel,)
-        trends = ("constant", "linear") if self.trend == "auto" else (self.trend,)
+        trends = TRENDS if self.trend == "auto" else (self.trend,)
         return [Structure(kind, kernel, trend) for kind in kinds for kernel in kernels for trend in trends]
 
     def _graph(self, table: Table | None) -> Graph:

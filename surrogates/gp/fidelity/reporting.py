@@ -14,7 +14,7 @@ from surrogates.report import Estimate, FitReport
 from surrogates.schema import Table
 
 from .choice import Tried
-from .joint import LinearFit, jitter
+from .joint import LinearFit
 from .levels import Levels
 from .linear import RHO
 from .parts import Part
@@ -50,7 +50,7 @@ def make_report(
         seconds=seconds,
         log_evidence=best.fit.log_evidence - _jacobian(levels),
         trace=(),
-        jitter=max(jitter(part.fit) for part in parts if isinstance(part.fit, LinearFit)) * spread**2,
+        jitter=max(part.fit.jitter for part in parts) * spread**2,
         draws=sum(len(part.fit.weights) for part in parts),
         effective_draws=1.0 / float(sum(((part.weight * part.fit.weights) ** 2).sum() for part in parts)),
         sections={title: group for title, group in sections.items() if group},

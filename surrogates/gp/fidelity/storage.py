@@ -18,6 +18,7 @@ from .graph import Graph
 from .joint import unpack_linear
 from .levels import Levels
 from .parts import Part, Structure
+from .recursive_storage import unpack_recursive
 
 
 class Content(NamedTuple):
@@ -82,7 +83,8 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Con
     parts = []
     for k, part in enumerate(header["parts"]):
         own = {name[len(f"{k}.") :]: array for name, array in arrays.items() if name.startswith(f"{k}.")}
-        parts.append(Part(unpack_linear(levels, part["fit"], own), part["weight"]))
+        unpack_fit = unpack_recursive if "members" in part["fit"] else unpack_linear
+        parts.append(Part(unpack_fit(levels, part["fit"], own), part["weight"]))
     return Content(
         Schema(**header["schema"]),
         vocabulary,
