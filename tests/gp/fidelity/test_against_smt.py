@@ -16,7 +16,8 @@ from level_tables import at_modes, levels_of, structure_of
 from numpy.typing import NDArray
 
 from surrogates.datasets.functions import forrester
-from surrogates.gp.fidelity.recursive import Rho, fit_recursive
+from surrogates.gp.fidelity.level import Rho
+from surrogates.gp.fidelity.recursive import fit_recursive
 from surrogates.gp.fidelity.recursive_fit import Member, RecursiveFit
 
 Floats = NDArray[np.float64]

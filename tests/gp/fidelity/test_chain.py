@@ -90,7 +90,7 @@ def test_a_draw_of_a_nonlinear_level_follows_its_parents_draw() -> None:
     chain = chain_of("nonlinear")
     x = np.array([[0.58], [0.58]])
     draws = chain.sample(x, np.array([0, 1]), 600, np.random.default_rng(0))
-    by_draws = np.corrcoef(draws.T)[0, 1]
+    by_draws = float(np.asarray(np.corrcoef(draws.T))[0, 1])
     covariance = chain.covariance(x, np.array([0, 1]))
     assert abs(by_draws) > 0.3
     assert covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]) == pytest.approx(by_draws, abs=0.15)

@@ -10,9 +10,10 @@ from dense_levels import DenseLevels, Points, over_rho
 from level_tables import at_modes, nested_levels, structure_of
 from numpy.typing import NDArray
 
+from surrogates.gp.fidelity.level import Rho
 from surrogates.gp.fidelity.levels import Levels
 from surrogates.gp.fidelity.nested import single_parents
-from surrogates.gp.fidelity.recursive import Rho, fit_recursive
+from surrogates.gp.fidelity.recursive import fit_recursive
 from surrogates.gp.fidelity.recursive_fit import RecursiveFit
 
 Floats = NDArray[np.float64]
@@ -89,9 +90,8 @@ def test_likelihood_and_predictions_are_those_of_the_dense_joint_model(name: str
     (process,) = fit.processes
     moments, covariance = process.moments(at.x, code), process.covariance(at.x, code)
     # readings are of f with its jitter, which the definition predicts where it was read
-    close = {"rtol": 2e-5, "atol": 20 * JITTER}
-    np.testing.assert_allclose(moments.mean, answer.mean, **close)
-    np.testing.assert_allclose(covariance, answer.covariance, **close)
+    np.testing.assert_allclose(moments.mean, answer.mean, rtol=2e-5, atol=20 * JITTER)
+    np.testing.assert_allclose(covariance, answer.covariance, rtol=2e-5, atol=20 * JITTER)
     np.testing.assert_allclose(np.diag(covariance), moments.variance, rtol=1e-9, atol=1e-12)
 
 
@@ -136,8 +136,8 @@ def test_leave_one_out_is_that_of_refits_without_the_reading() -> None:
     got = fit.leave_one_out()
     for i in (12, 15, 18):
         keep = np.arange(len(levels.y)) != i
-        kept = Points(*(part[keep] for part in points))
-        at = Points(*(part[i : i + 1] for part in points))
+        kept = Points(points.x[keep], points.task[keep], points.level[keep])
+        at = Points(points.x[[i]], points.task[[i]], points.level[[i]])
         answer = over_rho(dense, kept, levels.y[keep], at, prior, True)[1]
         assert got.mean[i] == pytest.approx(answer.mean[0], rel=1e-6, abs=1e-6)
         assert got.variance[i] == pytest.approx(answer.covariance[0, 0], rel=1e-4)
