@@ -21,7 +21,7 @@ from surrogates.schema import Points, Schema, Vocabulary, as_labelled
 
 from .collapse import Readings
 from .core import Core
-from .diagnostics import at_bounds
+from .diagnostics import at_bounds, outlying_tasks
 from .fitting import make_readings, own_noise, rescale
 from .lazily import predict_lazily
 from .robust import Robust
@@ -231,7 +231,8 @@ class FittedHierarchicalGP:
         core = self.core
         # of a constant target, amplitude and noise rest on priors
         bounds = [] if core.scaled.target.constant else at_bounds(core.layout, core.mode, self.vocabulary)
-        return review(self.loo(), self.schema, self.vocabulary, smoothing=core.smoothing(), bounds=bounds)
+        notes, moved = outlying_tasks(core, self.vocabulary.tasks), core.smoothing()
+        return review(self.loo(), self.schema, self.vocabulary, smoothing=moved, bounds=bounds, notes=notes)
 
     def task_correlation(self) -> xr.DataArray:
         """Correlation of the tasks' functions (task, task_2), averaged over the hyper-parameter draws."""

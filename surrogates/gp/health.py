@@ -59,7 +59,9 @@ class _Columns(NamedTuple):
     projection: Floats
 
 
-def smoothing(draws: Sequence[Draw], collapsed: Collapsed, y: Floats, *, unit: float = 1.0) -> Smoothing:
+def smoothing(
+    draws: Sequence[Draw], collapsed: Collapsed, y: Floats, *, unit: float = 1.0, task: Integers | None = None
+) -> Smoothing:
     """What is said of every reading: averages over the draws, shifts of the draws' mean prediction.
 
     Parameters
@@ -68,6 +70,7 @@ def smoothing(draws: Sequence[Draw], collapsed: Collapsed, y: Floats, *, unit: f
     collapsed : the design that they share, and each reading's row
     y : (N,) scaled readings
     unit : size of one scaled unit, in which shifts are told
+    task : (N,) codes of the tasks that the readings count for; None: the design's, which may be finer
 
     Notes
     -----
@@ -82,7 +85,7 @@ def smoothing(draws: Sequence[Draw], collapsed: Collapsed, y: Floats, *, unit: f
         facts = _facts(draw, collapsed, y)
         leverage += draw.weight * facts.leverage
         influence += draw.weight * facts.influence
-        counted = _Counted(facts, collapsed)
+        counted = _Counted(facts, collapsed.row, task if task is not None else collapsed.design.task[collapsed.row])
         norms = np.zeros(2)
         for block in _columns(draw.process, N):
             norms = np.maximum(norms, [np.abs(m).sum(axis=0).max() for m in (block.covariance, block.inverse)])
@@ -191,9 +194,8 @@ class _Moved:
 class _Counted:
     """Sums of `Dependence`, block by block."""
 
-    def __init__(self, facts: _Facts, collapsed: Collapsed) -> None:
-        self._facts, self._row = facts, collapsed.row
-        self._task = collapsed.design.task[collapsed.row]
+    def __init__(self, facts: _Facts, row: Integers, task: Integers) -> None:
+        self._facts, self._row, self._task = facts, row, task
         N = len(self._row)
         order = np.argsort(self._row, kind="stable")
         self._chosen = order if N <= PAIRS else order[np.linspace(0, N - 1, PAIRS).astype(np.int64)]

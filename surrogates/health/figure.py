@@ -24,7 +24,7 @@ BAND, BARS = "0.85", 10
 NAMES = 15
 
 
-def figure(data: xr.Dataset) -> Figure:
+def figure(data: xr.Dataset, title: str) -> Figure:
     """Draw a health dataset, see `HealthReport.plot`."""
     try:
         import matplotlib.pyplot as plt
@@ -34,9 +34,7 @@ def figure(data: xr.Dataset) -> Figure:
     panels = (_parity, _residuals, _probabilities, _coverage, _influence, _scores)
     for ax, panel in zip(axes.ravel(), panels, strict=True):
         panel(ax, data)
-    drawing.suptitle(
-        f"health of the model of {data.attrs['target']}: {len(data.attrs['warnings'].splitlines())} warnings"
-    )
+    drawing.suptitle(title)
     return drawing
 
 

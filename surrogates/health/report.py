@@ -72,7 +72,9 @@ class HealthReport:
         """
         from .figure import figure
 
-        return figure(self.data)
+        return figure(
+            self.data, f"health of the model of {self.data.attrs['target']}: {_counted(len(self.warnings), 'warning')}"
+        )
 
     def __str__(self) -> str:
         d = self.data

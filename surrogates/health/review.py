@@ -48,6 +48,7 @@ def review(
     *,
     smoothing: Smoothing | None = None,
     bounds: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> HealthReport:
     """The health of a fit.
 
@@ -58,6 +59,7 @@ def review(
     schema, vocabulary : names and labels, in whose order tasks and fidelities stand in the report
     smoothing : leverages and influences of the readings; None where the model isn't a linear smoother
     bounds : hyper-parameters that ended at a bound, in words
+    notes : what else the model has to say, for instance of outlying tasks; put behind the warnings found here
 
     Returns
     -------
@@ -99,7 +101,7 @@ def review(
         "bounds": "\n".join(bounds),
     }
     dataset = _with_units(xr.Dataset(data, coords, attrs), units)
-    return HealthReport(dataset.assign_attrs(warnings="\n".join(findings(dataset))))
+    return HealthReport(dataset.assign_attrs(warnings="\n".join([*findings(dataset), *notes])))
 
 
 def _codes(loo: xr.Dataset, name: str | None, labels: Sequence[Any]) -> Integers:

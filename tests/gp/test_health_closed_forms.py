@@ -128,6 +128,17 @@ def test_dependence_is_that_of_all_left_out_residuals(case: Case) -> None:
     np.testing.assert_allclose(found.covered, overlap(R).sum(axis=1), rtol=1e-7, atol=1e-9)
 
 
+def test_tasks_may_be_coarser_than_the_designs() -> None:
+    case = make_case(tasks=4)
+    draws, y = [draw_of(case, hyperparameters(case), "dense")], case.readings.y
+    pairs = smoothing(draws, case.collapsed, y, task=case.readings.task // 2).dependence
+    one = smoothing(draws, case.collapsed, y, task=0 * case.readings.task).dependence
+    finer = smoothing(draws, case.collapsed, y).dependence
+    np.testing.assert_allclose(one.own_squares, one.squares)
+    assert (finer.own_squares <= pairs.own_squares).all()
+    assert (pairs.own_squares < one.own_squares).any()
+
+
 def test_condition_is_that_of_the_rows_covariance(case: Case) -> None:
     θ = hyperparameters(case)
     process = process_of(case, θ, "dense")

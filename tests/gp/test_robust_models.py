@@ -202,6 +202,7 @@ def test_noise_of_a_task_apart_is_its_own_by_fidelity() -> None:
 
 
 def test_health_of_robust_sharing() -> None:
+    assert any("task 'c' is an outlier" in warning for warning in fit("rough").health().warnings)
     health = fit("rough").health().to_dataset()
     readings = fit("rough").core.scaled.readings
     core = fit("rough").core.with_readings(readings.of_tasks(np.arange(72) != 2), None)
