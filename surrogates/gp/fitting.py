@@ -158,7 +158,9 @@ def make_readings(table: Table, x: Floats, target: TargetScaling, noise: str) ->
     vocabulary = table.vocabulary
     T, F = len(vocabulary.tasks), len(vocabulary.fidelities)
     variance = None
-    if noise == "known":
+    if noise == "none":
+        variance = np.zeros(len(table.y))
+    elif noise == "known":
         if table.noise_variance is None:
             raise DataError("noise='known', but the schema names no noise variable; give Schema(noise=...) one")
         variance = table.noise_variance / target.spread**2

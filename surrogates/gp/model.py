@@ -33,7 +33,7 @@ from .trends import NAMES as TRENDS
 from .trends import Basis
 
 SHARINGS = ("common", "two-kernels", "icm", "niw", "robust")
-NOISES = ("auto", "fidelity", "task-fidelity", "known")
+NOISES = ("auto", "fidelity", "task-fidelity", "known", "none")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class HierarchicalGP:
         intrinsic coregionalisation of `rank`; "robust", where tasks have correlations and amplitudes of their own and
         outliers stand apart (see Notes); "niw", the paper's plug-in normal-inverse-Wishart hierarchy, a baseline
     rank : of "icm"
-    noise : "auto" (known if the schema names a noise variable, else by fidelity), "fidelity", "task-fidelity", or "known".
+    noise : "auto" (known if the schema names a noise variable, else by fidelity), "fidelity", "task-fidelity", "known", or
+        "none" for deterministic codes.
         To known noise a nugget is learnt, for detail that the kernel can't resolve; unless all readings are exact: they
         are interpolated, with 1e-10 of the residual variance on the diagonal (``report.jitter``)
     solver : "auto", or one of "dense", "woodbury", "rotation", "kronecker"; all give the same answers

@@ -104,7 +104,7 @@ def _near(settings: Settings, best: _Fit, alone: _Fit, t: int) -> list[dict[str,
         ):
             if name.startswith(plain):
                 known[beside if plain == name else name.removesuffix("]") + beside] = value
-    if settings.noise != "known":
+    if settings.noise not in ("known", "none"):
         return [known]
     own = (f"log s of task {t}", f", task {t}]")
     l, _, _ = STARTS[0]

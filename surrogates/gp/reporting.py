@@ -84,7 +84,7 @@ def _noise(table: Table, core: Core) -> dict[str, Estimate]:
     spread, units = core.scaled.target.spread, _target_units(table)
     values = spread * np.exp(0.5 * core.log_noise())
     readings = core.scaled.readings
-    if core.settings.noise == "known":
+    if core.settings.noise in ("known", "none"):
         names: tuple[str, ...] = ("nugget (detail that the kernel doesn't resolve)",)[: values.shape[1]]
         return {name: _estimate(values[:, f], core.weights, units) for f, name in enumerate(names)}
     # task and fidelity may have no reading together, and then nothing is learnt

@@ -13,11 +13,11 @@ from surrogates.schema import Label
 class Graph:
     """Fidelities in an order in which every one comes after those that it corrects.  L fidelities.
 
-    labels : (L,) fidelities, the last one is what predictions are for by default
+    labels : (L,) fidelities, the last one is what predictions are for by default; a single None where data name none
     parents : (L,) positions of the fidelities that each one builds on; none for a source
     """
 
-    labels: tuple[Label, ...]
+    labels: tuple[Label | None, ...]
     parents: tuple[tuple[int, ...], ...]
 
     @property

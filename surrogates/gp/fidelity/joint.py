@@ -86,7 +86,7 @@ class LinearFit:
 
     def on(self, levels: Levels) -> LinearFit:
         """The same hyper-parameters on other readings; new tasks are like the others, where ρ is common to all."""
-        core = self.core.with_readings(_readings(levels), None)
+        core = self.core.with_readings(readings_of(levels), None)
         if levels.tasks != self.sharing.tasks:
             sharing = replace(self.sharing, tasks=levels.tasks)
             core = replace(core, settings=replace(core.settings, sharing=sharing))
@@ -169,7 +169,7 @@ def unpack_linear(levels: Levels, header: Mapping[str, Any], arrays: Mapping[str
 
 def _prepared(levels: Levels, structure: Structure, per_task: bool) -> tuple[Scaled, Settings]:
     trend = levels.trend(structure.trend)
-    readings = _readings(levels)
+    readings = readings_of(levels)
     # readings are scaled already, by fidelity; the inner machinery is to leave them alone
     scaled = Scaled(
         InputScaling(np.zeros(levels.x.shape[1]), np.ones(levels.x.shape[1])),
@@ -185,7 +185,8 @@ def _prepared(levels: Levels, structure: Structure, per_task: bool) -> tuple[Sca
     )
 
 
-def _readings(levels: Levels) -> Readings:
+def readings_of(levels: Levels) -> Readings:
+    """Scaled readings with groups of task and fidelity as their tasks."""
     labels = tuple(str(label) for label in levels.graph.labels)
     groups = levels.tasks * len(labels)
     return Readings(levels.x, levels.y, levels.group, groups, levels.level, labels, levels.variance)

@@ -142,4 +142,4 @@ def _positions(table: Table, graph: Graph) -> Integers:
             f"the data have the fidelity {strange[0]!r}, which fidelities={list(graph.labels)} lacks; add it, or leave "
             f"its rows out"
         )
-    return np.array([known[label] for label in table.vocabulary.fidelities], dtype=np.int64)  # type: ignore[index]
+    return np.array([known[label] for label in table.vocabulary.fidelities], dtype=np.int64)

@@ -151,7 +151,7 @@ class LinearFidelities:
         if self.kind == "ignore":
             return np.tile(np.eye(L), (T, 1, 1)), np.zeros((0, T, L, L))
         edges = self.graph.edges
-        table = ρ.reshape(len(edges), -1)  # (E, 1 or T)
+        table = ρ.reshape(len(edges), self.tasks if self.per_task else 1)  # (E, 1 or T)
         R = np.zeros((T, L, L))
         for (p, child), values in zip(edges, table, strict=True):
             R[:, child, p] = values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pandas as pd
@@ -16,15 +16,17 @@ from surrogates.progress import Progress, progress_bar
 from surrogates.schema import Label, Schema, Table
 
 from ..kernels import KERNELS
-from .choice import choose
+from ..model import HierarchicalGP
+from .choice import Tried, choose
 from .fitted import FittedMultiFidelityGP
 from .graph import Graph, make_graph
 from .joint import climb_linear
 from .levels import Levels, make_levels
 from .nested import is_nested_exact
-from .parts import Climb, Structure
+from .parts import Climb, Part, Structure
 from .recursive import climb_recursive
 from .reporting import make_report
+from .single import SingleFit, levels_of
 
 #: all structures
 KINDS = ("ignore", "offset", "autoregressive", "coregional", "nonlinear")
@@ -132,8 +134,10 @@ class MultiFidelityGP:
         """
         began = time.perf_counter()
         table = self.schema.encode(data)
-        noise = self._noise()
-        levels = make_levels(table, self._graph(table), noise)
+        noise, graph = self._noise(), self._graph(table)
+        if len(graph.labels) == 1:
+            return self._fit_single(data, graph, seed, progress)
+        levels = make_levels(table, graph, noise)
         with progress_bar(progress, "fit") as step:
             parts, tried = choose(
                 levels,
@@ -148,6 +152,27 @@ class MultiFidelityGP:
         for warning in report.warnings:
             warnings.warn(warning, FitWarning, stacklevel=2)
         return FittedMultiFidelityGP(self.schema, table.vocabulary, report, tried, levels, parts, noise)
+
+    def _fit_single(
+        self, data: xr.Dataset | pd.DataFrame, graph: Graph, seed: int, progress: Progress
+    ) -> FittedMultiFidelityGP:
+        """A single fidelity is `HierarchicalGP`'s, which warns by itself."""
+        began = time.perf_counter()
+        kernel = "matern52" if self.kernel == "auto" else self.kernel
+        trend = "linear" if self.trend == "auto" else self.trend
+        model = HierarchicalGP(self.schema, kernel=kernel, trend=trend, noise=self.noise, integrate=self.integrate)
+        inner = model.fit(data, seed=seed, progress=progress)
+        fit = SingleFit(Structure("ignore", kernel, trend), inner)
+        levels, parts = levels_of(inner, graph), (Part(fit, 1.0),)
+        if graph.labels != inner.vocabulary.fidelities:
+            raise DataError(
+                f"the data have the fidelity {inner.vocabulary.fidelities[0]!r}; fidelities names {graph.labels[0]!r}"
+            )
+        tried = (Tried(fit.structure, fit.log_evidence, 1.0),)
+        table = self.schema.encode(data)
+        report = make_report(table, levels, parts, tried, time.perf_counter() - began)
+        report = replace(report, warnings=inner.report.warnings)
+        return FittedMultiFidelityGP(self.schema, table.vocabulary, report, tried, levels, parts, self._noise())
 
     def _climb(self, levels: Levels, structure: Structure) -> Climb:
         """Fidelities one after the other, where that is exact or the structure needs it; else all at once."""
@@ -167,8 +192,8 @@ class MultiFidelityGP:
         return tuple(self.structure)
 
     def _structures(self, levels: Levels) -> list[Structure]:
-        """All combinations that are tried; with a single fidelity all structures are the same."""
-        kinds = self._kinds() if len(levels.targets) > 1 else ("ignore",)
+        """All combinations that are tried."""
+        kinds = self._kinds()
         if self.structure == "auto":
             # exact readings leave nothing that an offset could not explain, and several parents have no one value
             unfit = (("offset",) if levels.is_exact else ()) + (() if levels.graph.is_tree else ("nonlinear",))
@@ -181,10 +206,10 @@ class MultiFidelityGP:
         """The declared graph; without one, the data's single fidelity."""
         if self.fidelities is not None:
             return make_graph(self.fidelities)
-        labels = ("all",) if table is None else table.vocabulary.fidelities
+        labels: tuple[Label | None, ...] = (None,) if table is None else table.vocabulary.fidelities
         if len(labels) > 1:
             raise DataError(
                 f"the data have the fidelities {list(labels)}; say how they hang together: "
                 f"fidelities=[...], cheapest first"
             )
-        return Graph(labels, ((),))  # type: ignore[arg-type]
+        return Graph(labels, ((),))

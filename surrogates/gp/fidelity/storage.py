@@ -17,8 +17,9 @@ from .choice import Tried
 from .graph import Graph
 from .joint import unpack_linear
 from .levels import Levels
-from .parts import Part, Structure
+from .parts import Fit, Part, Structure
 from .recursive_storage import unpack_recursive
+from .single import unpack_single
 
 
 class Content(NamedTuple):
@@ -83,8 +84,7 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Con
     parts = []
     for k, part in enumerate(header["parts"]):
         own = {name[len(f"{k}.") :]: array for name, array in arrays.items() if name.startswith(f"{k}.")}
-        unpack_fit = unpack_recursive if "members" in part["fit"] else unpack_linear
-        parts.append(Part(unpack_fit(levels, part["fit"], own), part["weight"]))
+        parts.append(Part(_fit(levels, part["fit"], own), part["weight"]))
     return Content(
         Schema(**header["schema"]),
         vocabulary,
@@ -94,3 +94,11 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Con
         tuple(parts),
         header["noise"],
     )
+
+
+def _fit(levels: Levels, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Fit:
+    if "single" in header:
+        return unpack_single(header, arrays)
+    if "members" in header:
+        return unpack_recursive(levels, header, arrays)
+    return unpack_linear(levels, header, arrays)
