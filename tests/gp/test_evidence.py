@@ -95,7 +95,7 @@ def fitted_evidence(integrate: bool, seed: int = 0) -> tuple[float, float]:
     )
     objective, layout = problem.objective, problem.objective.layout
     got = log_evidence(objective, layout, posterior.mode, posterior.draws)
-    (m, d), grid = layout.prior, [np.linspace(low, high, 160) for low, high in layout.bounds]
+    (m, d), grid = layout.prior, [np.linspace(low, high, 50) for low, high in layout.bounds]
     values = np.array(
         [
             [

@@ -119,7 +119,7 @@ def over_rho(
         g, C = _derivatives(log_joint, centre)
         centre = centre - np.linalg.solve(C, g)
     root = np.linalg.cholesky(np.linalg.inv(-_derivatives(log_joint, centre)[1]))
-    nodes, weights = np.polynomial.hermite_e.hermegauss(9)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(5)
     logs, parts = [], []
     for combination in itertools.product(range(len(nodes)), repeat=len(free)):
         z, w = nodes[list(combination)], weights[list(combination)]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from surrogates.errors import NumericalError
 from surrogates.posterior import Moments
 from surrogates.report import Estimate
 from surrogates.scaling import InputScaling, TargetScaling
@@ -20,8 +21,9 @@ from ..evidence import log_evidence
 from ..fitting import Posterior, Scaled, Settings, climb, integrated
 from ..kernels import kernel_named
 from ..laplace import Draws
-from ..noise import KnownNoise
+from ..noise import EXACT, KnownNoise
 from ..process import Process
+from .level import JITTERS
 from .levels import Levels
 from .linear import LENGTHSCALES, WIDEST, LinearFidelities
 from .parts import Structure, estimate
@@ -86,7 +88,7 @@ class LinearFit:
 
     def on(self, levels: Levels) -> LinearFit:
         """The same hyper-parameters on other readings; new tasks are like the others, where ρ is common to all."""
-        core = self.core.with_readings(readings_of(levels), None)
+        core = self.core.with_readings(readings_of(levels, self.core.scaled.readings.exact), None)
         if levels.tasks != self.sharing.tasks:
             sharing = replace(self.sharing, tasks=levels.tasks)
             core = replace(core, settings=replace(core.settings, sharing=sharing))
@@ -140,6 +142,7 @@ class LinearFit:
             "effective": draws.effective,
             "log_integral": draws.log_integral if math.isfinite(draws.log_integral) else None,
             "per_task": self.sharing.per_task,
+            "exact": self.core.scaled.readings.exact,
         }
         return header, {"parameters": draws.parameters, "weights": draws.weights, "mode": self.core.mode}
 
@@ -148,28 +151,38 @@ def climb_linear(
     levels: Levels, structure: Structure, seed: int, progress: Callable[[float], None], *, per_task: bool = False
 ) -> LinearFit:
     """The structure at the mode of its hyper-parameters."""
-    scaled, settings = _prepared(levels, structure, per_task)
-    posterior, problem = climb(scaled, settings, seed=seed, progress=progress)
+    evaluations = 0
+    for exact in JITTERS if levels.is_exact and len(levels.targets) > 1 else (EXACT,):
+        scaled, settings = _prepared(levels, structure, per_task, exact)
+        try:
+            posterior, problem = climb(scaled, settings, seed=seed, progress=progress)
+        except NumericalError:
+            if exact == EXACT:
+                raise
+            continue
+        evaluations += posterior.evaluations
+        if posterior.minimum.outcome.is_success:
+            break
     core = Core(scaled, settings, posterior.draws, posterior.mode)
     core.__dict__["problem"] = problem
     evidence = log_evidence(problem.objective, posterior.layout, posterior.mode, posterior.draws)
     success = posterior.minimum.outcome.is_success
-    return LinearFit(structure, core, evidence, success, posterior.evaluations, posterior)
+    return LinearFit(structure, core, evidence, success, evaluations, posterior)
 
 
 def unpack_linear(levels: Levels, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> LinearFit:
     """What `pack` gave, on the model's readings."""
     structure = Structure(**header["structure"])
-    scaled, settings = _prepared(levels, structure, header["per_task"])
+    scaled, settings = _prepared(levels, structure, header["per_task"], header["exact"])
     integral = math.nan if header["log_integral"] is None else header["log_integral"]
     draws = Draws(arrays["parameters"], arrays["weights"], header["effective"], integral)
     core = Core(scaled, settings, draws, arrays["mode"])
     return LinearFit(structure, core, header["log_evidence"], header["is_success"], header["evaluations"])
 
 
-def _prepared(levels: Levels, structure: Structure, per_task: bool) -> tuple[Scaled, Settings]:
+def _prepared(levels: Levels, structure: Structure, per_task: bool, exact: float) -> tuple[Scaled, Settings]:
     trend = levels.trend(structure.trend)
-    readings = readings_of(levels)
+    readings = readings_of(levels, exact)
     # readings are scaled already, by fidelity; the inner machinery is to leave them alone
     scaled = Scaled(
         InputScaling(np.zeros(levels.x.shape[1]), np.ones(levels.x.shape[1])),
@@ -185,8 +198,8 @@ def _prepared(levels: Levels, structure: Structure, per_task: bool) -> tuple[Sca
     )
 
 
-def readings_of(levels: Levels) -> Readings:
-    """Scaled readings with groups of task and fidelity as their tasks."""
+def readings_of(levels: Levels, exact: float) -> Readings:
+    """Scaled readings with groups of task and fidelity as their tasks; `exact` stands for zero variance."""
     labels = tuple(str(label) for label in levels.graph.labels)
     groups = levels.tasks * len(labels)
-    return Readings(levels.x, levels.y, levels.group, groups, levels.level, labels, levels.variance)
+    return Readings(levels.x, levels.y, levels.group, groups, levels.level, labels, levels.variance, exact)

@@ -28,7 +28,7 @@ from .parts import Structure
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-KINDS = ("autoregressive", "nonlinear")
+KINDS = ("autoregressive", "nonlinear", "ignore")
 #: variances that stand for zero where levels build on each other: errors of cheap levels are amplified by dear ones
 JITTERS = (1e-12, 1e-10)
 #: deviation of the normal prior of a discrepancy's log length-scales around its parent's: it varies where the parent does
@@ -65,7 +65,7 @@ class Recipe:
     @property
     def is_linear(self) -> bool:
         """Levels are linear in their parents."""
-        return self.structure.kind == "autoregressive"
+        return self.structure.kind != "nonlinear"
 
 
 class Level(NamedTuple):

@@ -176,8 +176,9 @@ class MultiFidelityGP:
 
     def _climb(self, levels: Levels, structure: Structure) -> Climb:
         """Fidelities one after the other, where that is exact or the structure needs it; else all at once."""
-        one_by_one = structure.kind == "autoregressive" and len(levels.targets) > 1 and is_nested_exact(levels)
-        if structure.kind == "nonlinear" or one_by_one:
+        nested = {"autoregressive": is_nested_exact(levels), "ignore": levels.is_exact, "nonlinear": True}
+        # what all at once takes for exact is a little less so, which would count against a structure
+        if nested.get(structure.kind, False) and (len(levels.targets) > 1 or structure.kind == "nonlinear"):
             return partial(climb_recursive, per_task=self.per_task)
         return partial(climb_linear, per_task=self.per_task)
 

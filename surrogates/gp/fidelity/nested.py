@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,7 @@ from surrogates.errors import DataError
 from ..process import distinct_places, met_places
 from .graph import Graph
 from .levels import Levels
+from .parts import Structure
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -31,6 +34,13 @@ def single_parents(graph: Graph) -> tuple[int | None, ...]:
                 f"structure='autoregressive' or 'coregional' for all at once"
             )
     return tuple(parents[0] if parents else None for parents in graph.parents)
+
+
+def arranged(levels: Levels, structure: Structure) -> Levels:
+    """The levels with the edges that a structure has: none, where fidelities are ignored."""
+    if structure.kind != "ignore" or not levels.graph.edges:
+        return levels
+    return replace(levels, graph=Graph(levels.graph.labels, ((),) * len(levels.graph.labels)))
 
 
 def rows_of(levels: Levels, level: int) -> Integers:

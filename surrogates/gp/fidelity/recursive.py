@@ -25,7 +25,7 @@ from ..process import distinct_places
 from .imputation import Pins
 from .level import KINDS, Level, Recipe, Rho, fit_level
 from .levels import Levels
-from .nested import is_nested_exact, parent_values, rows_of, single_parents
+from .nested import arranged, is_nested_exact, parent_values, rows_of, single_parents
 from .parts import Structure
 from .recursive_fit import Member, RecursiveFit
 
@@ -58,7 +58,7 @@ def fit_recursive(
     Parameters
     ----------
     levels : scaled readings, whose graph is a tree
-    structure : of kind "autoregressive", for nested exact readings; or "nonlinear"
+    structure : of kind "autoregressive", for nested exact readings; "nonlinear"; or "ignore", every level by itself
     integrate : average over draws of each level's hyper-parameters; None: where a level has few rows
     seed : of subsets and draws
     progress : called with the objective at every evaluation
@@ -71,6 +71,7 @@ def fit_recursive(
     """
     if structure.kind not in KINDS:
         raise DataError(f"structure is {structure.kind!r}; levels can be fitted one after the other for {KINDS}")
+    levels = arranged(levels, structure)
     single_parents(levels.graph)
     require_nested(levels, structure)
     recipe = Recipe(structure, rho or Rho(), integrate, seed, progress)

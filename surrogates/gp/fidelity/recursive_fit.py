@@ -168,10 +168,10 @@ class RecursiveFit:
         amplitudes: dict[str, Estimate] = {}
         between: dict[str, Estimate] = {}
         widths: dict[str, Estimate] = {}
-        for l, p in enumerate(single_parents(levels.graph)):
+        for l, p in enumerate(single_parents(self.data.graph)):
             found = self._coefficients(l) if p is not None else None
             if found is not None and p is not None:
-                factor, edge = ratios[p] / ratios[l], levels.graph.name((p, l))
+                factor, edge = ratios[p] / ratios[l], self.data.graph.name((p, l))
                 for t in range(1 if self.recipe.rho.shared else levels.tasks):
                     name = f"ρ[{edge}]" if self.recipe.rho.shared else f"ρ[{edge}, task {t}]"
                     spread = float(np.sqrt(found.covariance[t, t]))

@@ -16,7 +16,7 @@ from ..sharing import Exchangeable
 from .imputation import Pins
 from .level import Level, Recipe, Rho, scaled_level, settings_of
 from .levels import Levels
-from .nested import single_parents
+from .nested import arranged, single_parents
 from .parts import Structure
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def rebuilt(fit: RecursiveFit, levels: Levels) -> RecursiveFit:
     """
     from .recursive import IMPUTATIONS, Maker, build_members, require_nested
 
+    levels = arranged(levels, fit.structure)
     require_nested(levels, fit.structure)
     recipe = fit.recipe
 
@@ -107,6 +108,7 @@ def unpack_recursive(levels: Levels, header: Mapping[str, Any], arrays: Mapping[
     from .recursive_fit import Member, RecursiveFit
 
     structure, rho = Structure(**header["structure"]), Rho(*header["rho"])
+    levels = arranged(levels, structure)
     recipe = Recipe(structure, rho, header["integrate"], header["seed"], lambda value: None)
     members = []
     for m, headers in enumerate(header["members"]):

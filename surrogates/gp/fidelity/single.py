@@ -82,7 +82,12 @@ class SingleFit:
 
     def on(self, levels: Levels) -> SingleFit:
         """The same hyper-parameters on other readings."""
-        return replace(self, inner=replace(self.inner, core=self.core.with_readings(readings_of(levels), None)))
+        return replace(
+            self,
+            inner=replace(
+                self.inner, core=self.core.with_readings(readings_of(levels, self.core.scaled.readings.exact), None)
+            ),
+        )
 
     def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Header and arrays of the inner model."""

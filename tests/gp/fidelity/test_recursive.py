@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from surrogates.errors import DataError
 from surrogates.gp.evidence import log_evidence
 from surrogates.gp.fidelity.graph import Graph
+from surrogates.gp.fidelity.joint import climb_linear
 from surrogates.gp.fidelity.level import JITTERS, Rho
 from surrogates.gp.fidelity.levels import Levels
 from surrogates.gp.fidelity.nested import is_nested_exact, parent_values, rows_of, single_parents
@@ -204,3 +205,22 @@ def test_what_can_not_be_fitted_is_refused_in_words() -> None:
     fit = climb_recursive(levels, structure_of("autoregressive"), 0, lambda value: None)
     with pytest.raises(DataError, match="fitted one after the other if readings are exact"):
         fit.on(replace(levels, x=levels.x + 0.01 * (levels.level[:, None] == 1)))
+
+
+def test_ignored_levels_are_fits_by_themselves() -> None:
+    """The same as the joint structure that shares nothing, and independent of each other."""
+    levels = nested_levels((12, 8))
+    fit = climb_recursive(levels, structure_of("ignore"), 0, lambda value: None)
+    joint = climb_linear(levels, structure_of("ignore"), 0, lambda value: None)
+    assert fit.jitter == joint.jitter == JITTERS[0]
+    assert fit.log_evidence == pytest.approx(joint.log_evidence, abs=0.02)
+    x, code = questions(levels)
+    got, expected = predicted(fit, x, code), mix([p.moments(x, code) for p in joint.processes], joint.weights)
+    np.testing.assert_allclose(got.mean, expected.mean, rtol=0.02, atol=0.02)
+    (process,) = fit.processes
+    both = process.covariance(np.repeat(x[:3], 2, axis=0), np.tile([0, 1], 3))
+    np.testing.assert_array_equal(both[np.ix_([0, 2, 4], [1, 3, 5])], 0.0)
+    assert fit.sections(levels)["ρ, in the target's units"] == {}
+    again = unpack_recursive(levels, *fit.pack())
+    np.testing.assert_array_equal(predicted(again, x, code).mean, got.mean)
+    np.testing.assert_array_equal(predicted(fit.on(levels), x, code).mean, got.mean)
