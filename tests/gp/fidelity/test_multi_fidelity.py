@@ -70,7 +70,7 @@ def test_answers_are_labelled_and_of_the_fidelity_asked_for(fitted: Any) -> None
     answer = fitted.predict(at)
     assert answer["mean"].dims == ("code", "place")
     assert answer["mean"].attrs["units"] == "K"
-    np.testing.assert_array_equal(answer["mean"].sel(code="fine"), fitted.predict(places())["mean"])
+    np.testing.assert_allclose(answer["mean"].sel(code="fine"), fitted.predict(places())["mean"], rtol=1e-7)
     np.testing.assert_allclose(
         answer["mean"].sel(code="coarse"), 0.8 * truth(places()) - places()["x"] + 0.3, atol=0.02
     )
