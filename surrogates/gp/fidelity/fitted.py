@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from surrogates import persistence
 from surrogates.errors import DataError
+from surrogates.health import HealthReport, review
 from surrogates.posterior import Moments, mix, mix_covariances, mix_slopes
 from surrogates.report import FitReport
 from surrogates.schema import Points, Schema, Vocabulary, as_labelled
@@ -213,6 +214,14 @@ class FittedMultiFidelityGP:
             coords[self.schema.fidelity] = ("reading", np.array(levels.graph.labels)[levels.level])
         data = {name: ("reading", v, self._attrs(text)) for name, (v, text) in values.items()}
         return xr.Dataset(data, coords=coords)
+
+    def health(self) -> HealthReport:
+        """How far this fit can be trusted: left-out scores by task and fidelity, calibration, what the fit found.
+
+        Left out is one reading at a time, of one fidelity: the same place may still be there in the others. Influence of
+        single readings isn't given, since an average over structures is no linear smoother.
+        """
+        return review(self.loo(), self.schema, self.vocabulary, notes=self.report.findings)
 
     def structures(self) -> xr.Dataset:
         """What was tried: log_evidence and probability over ``structure``, with kind, kernel and trend as coordinates."""

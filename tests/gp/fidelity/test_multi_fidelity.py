@@ -206,6 +206,14 @@ def test_left_out_readings(fitted: Any) -> None:
     np.testing.assert_allclose(loo["residual"], loo["observed"] - loo["mean"])
 
 
+def test_its_health(fitted: Any) -> None:
+    health = fitted.health()
+    assert set(fitted.report.findings) <= set(health.warnings)
+    table = health.to_dataset()
+    assert table.sizes["reading"] == fitted.report.readings
+    assert list(table["fidelity"].values) == ["coarse", "fine"]
+
+
 def test_dask_grids_are_answered_block_by_block(fitted: Any) -> None:
     at = places()
     lazy = fitted.predict(at.chunk(place=10))
