@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from surrogates.posterior import Moments, mix
+from surrogates.posterior import Moments
 from surrogates.schema import Points
 
 from .collapse import Readings, trend_prior
@@ -21,6 +21,7 @@ from .leave_one_out import Solved, indispensable, leave_one_out
 from .library import Library
 from .niw import Hyper, NiwProcess, niw_alpha, niw_process
 from .objective import Layout
+from .outputs import Output
 from .process import Conditioned, Process, StationaryCorrelations
 from .tanimoto import TanimotoCorrelations
 
@@ -35,10 +36,10 @@ class Question(NamedTuple):
     task: Integers
     processes: tuple[Process, ...]
 
-    def moments(self, rows: slice, weights: Floats) -> Moments:
-        """Mean and variance of f at some of the places, mixed over the posteriors with their weights."""
+    def parts(self, rows: slice) -> list[Moments]:
+        """Mean and variance of scaled f at some of the places, of each posterior."""
         x, task = self.x[rows], self.task[rows]
-        return mix([_moments(process, x, task) for process in self.processes], weights)
+        return [_moments(process, x, task) for process in self.processes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,13 +95,18 @@ class Core:
         """(F,) variances of the noise groups, where they are learnt: the mean over the draws."""
         return np.asarray(self.weights @ np.exp(self.log_noise()))
 
+    @property
+    def output(self) -> Output:
+        """The way back to the target's units."""
+        return Output(self.scaled.target, self.scaled.warp)
+
     def leave_one_out(self) -> Moments:
-        """Mean and variance of every scaled reading given the others, hyper-parameters kept."""
+        """Mean and variance of every reading given the others, in the target's units; hyper-parameters are kept."""
         draws = [self.mode] if self.niw is not None else list(self.draws.parameters)
-        return mix([self._leave_one_out(θ) for θ in draws], self.weights)
+        return self.output.mixed([self._leave_one_out(θ) for θ in draws], self.weights)
 
     def leave_one_out_at_mode(self) -> Moments:
-        """The same at the hyper-parameters' mode alone, which costs one evaluation."""
+        """The same at the hyper-parameters' mode alone, which costs one evaluation; in scaled, warped units."""
         return self._leave_one_out(self.mode)
 
     def with_readings(self, readings: Readings, library: Library | None) -> Core:

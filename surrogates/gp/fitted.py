@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,9 @@ from surrogates.schema import Points, Schema, Vocabulary, as_labelled
 from .collapse import Readings
 from .core import Core
 from .fitting import make_readings, rescale
+from .outputs import with_noise
+from .quantiles import Asked, quantiles
+from .reading_noise import label_levels, noise_at, noise_std
 from .sharing import Coregional
 from .storage import KIND, pack, unpack
 
@@ -81,16 +84,39 @@ class FittedHierarchicalGP:
         if any(variable.chunks is not None for variable in dataset.variables.values()):
             return self._predict_lazily(dataset)
         points = self.schema.encode_points(dataset, self.vocabulary)
-        moments = self._moments(points)
-        target = self.core.scaled.target
+        moments, noise = self._moments(points)
         return xr.Dataset(
             {
-                "mean": points.label(target.mean(moments.mean), self._attrs("mean")),
-                "std": points.label(target.deviation(np.sqrt(moments.variance)), self._attrs("standard deviation")),
-                "noise_std": self._noise_std(points),
+                "mean": points.label(moments.mean, self._attrs("mean")),
+                "std": points.label(np.sqrt(moments.variance), self._attrs("standard deviation")),
+                "noise_std": self._noise_std(points, noise),
             },
             attrs=points.frame.attrs,
         )
+
+    def quantile(
+        self, at: xr.Dataset | pd.DataFrame, q: float | Sequence[float], *, noise: bool = False
+    ) -> xr.DataArray:
+        """Quantiles of the target's underlying function, or of a reading of it.
+
+        They are those of the whole mixture over hyper-parameter draws, found by bisection, and carried through the warp.
+
+        Parameters
+        ----------
+        at : places, as in `predict`
+        q : between zero and one; a sequence puts the dim ``quantile`` first
+        noise : of a reading instead of f: at the fidelity that `at` names, else of every fidelity, along a dim of its own.
+            Known noise counts as `predict` gives it, NaN where it's unknown
+
+        Raises
+        ------
+        DataError
+            As in `predict`; and if q isn't between zero and one.
+        """
+        points = self.schema.encode_points(at, self.vocabulary)
+        text = self._attrs("quantile of a reading" if noise else "quantile")
+        question = Asked(self.core, self.vocabulary, self.schema.fidelity, points, list(self._chunks(len(points.x))))
+        return quantiles(question, q, text, noise=noise)
 
     def covariance(self, at: xr.Dataset | pd.DataFrame) -> xr.DataArray:
         """Joint posterior covariance of f at all places, (place, place_2) in the target's squared units.
@@ -105,8 +131,10 @@ class FittedHierarchicalGP:
         points = self._joint_points(at)
         x, task, processes = self.core.asked(points)
         parts = [process.covariance(x, task) for process in processes]
-        means = [process.moments(x, task).mean for process in processes]
-        covariance = self.core.scaled.target.variance(mix_covariances(parts, means, self.core.weights))
+        moments = [process.moments(x, task) for process in processes]
+        output, weights = self.core.output, self.core.weights
+        each = [output.covariance(part, own) for part, own in zip(parts, moments, strict=True)]
+        covariance = mix_covariances(each, [output.moments(own).mean for own in moments], weights)
         units = self.vocabulary.units[self.schema.target]
         attrs = {"long_name": f"covariance of {self.schema.target}", **({"units": f"({units})**2"} if units else {})}
         return xr.DataArray(covariance, dims=("place", "place_2"), attrs=attrs)
@@ -131,7 +159,7 @@ class FittedHierarchicalGP:
         for k in np.unique(chosen):
             mine = chosen == k
             draws[mine] = processes[k].sample(x, task, int(mine.sum()), generator)
-        return points.label(self.core.scaled.target.mean(draws), self._attrs("draw"), leading=("draw",))
+        return points.label(self.core.output.value(draws), self._attrs("draw"), leading=("draw",))
 
     def gradient(self, at: xr.Dataset | pd.DataFrame) -> xr.Dataset:
         """Derivatives of mean and std of f by every input, in closed form.
@@ -147,19 +175,21 @@ class FittedHierarchicalGP:
                 "counts have no derivative: gradient isn't offered with a Tanimoto kernel; compare predictions instead"
             )
         x = self.core.scaled.inputs(points.x)
-        target, width = self.core.scaled.target, self.core.scaled.inputs.width
+        output, width, weights = self.core.output, self.core.scaled.inputs.width, self.core.weights
         d_mean, d_std = np.empty(x.shape), np.empty(x.shape)
         for rows in self._chunks(len(x)):
             moments = [process.moments(x[rows], points.task[rows], beside=True) for process in self.core.processes]
             slopes = [process.slopes(x[rows], points.task[rows]) for process in self.core.processes]
-            mixed = mix_slopes(slopes, moments, self.core.weights)
-            std = np.sqrt(mix(moments, self.core.weights).variance)
+            slopes = [output.slopes(slope, own) for slope, own in zip(slopes, moments, strict=True)]
+            moments = [output.moments(own) for own in moments]
+            mixed = mix_slopes(slopes, moments, weights)
+            std = np.sqrt(mix(moments, weights).variance)
             d_mean[rows] = mixed.mean
             halves = 2 * std[:, None]
             d_std[rows] = np.divide(mixed.variance, halves, out=np.full(mixed.variance.shape, np.nan), where=halves > 0)
         inputs = xr.DataArray(list(self.schema.inputs), dims="input")
         answer = {
-            name: points.label(target.deviation(slope / width).T, {"long_name": text}, leading=("input",))
+            name: points.label((slope / width).T, {"long_name": text}, leading=("input",))
             for name, slope, text in (
                 ("d_mean", d_mean, "derivative of the mean"),
                 ("d_std", d_std, "derivative of the standard deviation"),
@@ -177,13 +207,12 @@ class FittedHierarchicalGP:
         residual = observed - mean; the task and fidelity labels and the inputs, but for vectors, as coordinates.
         """
         moments, readings = self.core.leave_one_out(), self.core.scaled.readings
-        target = self.core.scaled.target
-        observed, mean = target.mean(readings.y), target.mean(moments.mean)
+        observed = self.core.output.value(readings.y)
         values = {
             "observed": (observed, "observed"),
-            "mean": (mean, "left-out mean"),
-            "std": (target.deviation(np.sqrt(moments.variance)), "left-out standard deviation, noise included"),
-            "residual": (target.deviation(readings.y - moments.mean), "left-out residual"),
+            "mean": (moments.mean, "left-out mean"),
+            "std": (np.sqrt(moments.variance), "left-out standard deviation, noise included"),
+            "residual": (observed - moments.mean, "left-out residual"),
         }
         units = self.vocabulary.units
         data = {name: ("reading", v, self._attrs(text)) for name, (v, text) in values.items()}
@@ -225,6 +254,8 @@ class FittedHierarchicalGP:
         if core.niw is not None:
             raise DataError("sharing='niw' learns its covariance at the observed places only; fit again on all data")
         table = self.schema.encode(data, vocabulary=self.vocabulary)
+        if self.core.scaled.warp is not None:
+            table = self.core.scaled.warp.table(table, self.schema.target)
         new = [str(label) for label in table.vocabulary.tasks[len(self.vocabulary.tasks) :]]
         if new:
             self._check_new_tasks(new)
@@ -305,42 +336,29 @@ class FittedHierarchicalGP:
         size = max(64, numbers // (len(design.x) + design.H.shape[1]))
         return (slice(start, min(start + size, m)) for start in range(0, m, size))
 
-    def _moments(self, points: Points) -> Moments:
-        """The one road of every predicted mean and variance of f, in scaled units."""
-        m = len(points.x)
+    def _moments(self, points: Points) -> tuple[Moments, Floats]:
+        """The one road of every predicted mean and variance of f, in the target's units.
+
+        And with a warp, the variance (L, m) by which readings exceed it; see `noise_at` for L.
+        """
+        m, output, weights = len(points.x), self.core.output, self.core.weights
         mean, variance = np.empty(m), np.empty(m)
+        noise = np.zeros((0, m)) if output.warp is None else noise_at(self.core, self.vocabulary, points)
         question = self.core.asked(points)
         for rows in self._chunks(m):
-            mean[rows], variance[rows] = question.moments(rows, self.core.weights)
-        return Moments(mean, variance)
+            parts = question.parts(rows)
+            mean[rows], variance[rows] = output.mixed(parts, weights)
+            for level in noise[:, rows]:
+                of_readings = output.mixed(with_noise(parts, level), weights).variance
+                level[...] = np.maximum(of_readings - variance[rows], 0.0)
+        return Moments(mean, variance), noise
 
-    def _noise_std(self, points: Points) -> xr.DataArray:
-        """Standard deviation of a reading given f."""
-        levels, tasks = self.vocabulary.fidelities, self.vocabulary.tasks
-        table = np.sqrt(self._noise_table())  # (T, F)
-        table = self.core.scaled.target.deviation(table)
-        attrs = self._attrs("standard deviation of a reading's noise")
-        if points.noise_variance is not None:
-            return points.label(np.sqrt(points.noise_variance), attrs)
-        if points.fidelity is not None:
-            return points.label(table[points.task, points.fidelity], attrs)
-        if len(levels) == 1:
-            return points.label(table[points.task, 0], attrs)
-        name = str(self.schema.fidelity)
-        if self.core.settings.noise != "task-fidelity" or len(tasks) == 1:
-            return xr.DataArray(table[0], dims=name, coords={name: list(levels)}, attrs=attrs)
-        full = points.label(table[points.task].T, attrs, leading=(name,))
-        return full.assign_coords({name: list(levels)})
-
-    def _noise_table(self) -> Floats:
-        """Noise variance by task and fidelity (T, F), scaled; of known noise, the mean over each fidelity's readings."""
-        T, F = len(self.vocabulary.tasks), len(self.vocabulary.fidelities)
-        readings = self.core.scaled.readings
-        if readings.variance is not None:
-            totals = np.bincount(readings.group, readings.variance, minlength=F)
-            return np.tile(totals / np.maximum(np.bincount(readings.group, minlength=F), 1), (T, 1))
-        variances = self.core.noise_variances()
-        return variances.reshape(T, F) if self.core.settings.noise == "task-fidelity" else np.tile(variances, (T, 1))
+    def _noise_std(self, points: Points, noise: Floats) -> xr.DataArray:
+        """Standard deviation of a reading given f, or what a warp's readings exceed f by."""
+        attrs, fidelity = self._attrs("standard deviation of a reading's noise"), self.schema.fidelity
+        if self.core.scaled.warp is None or points.noise_variance is not None:
+            return noise_std(self.core, self.vocabulary, fidelity, points, attrs)
+        return label_levels(self.vocabulary, fidelity, points, np.sqrt(noise), attrs)
 
     def _predict_lazily(self, dataset: xr.Dataset) -> xr.Dataset:
         """One block at a time; the template comes from a prediction at a single place."""

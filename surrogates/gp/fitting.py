@@ -32,6 +32,7 @@ from .solvers._base import Solver
 from .solvers.dense import Dense
 from .tanimoto import Tanimoto, TanimotoCorrelations
 from .trends import Basis, Trend, make_trend
+from .warping import Warp
 
 Floats = NDArray[np.float64]
 #: more rows than this start on a subset of them
@@ -69,6 +70,7 @@ class Scaled:
     """Observations in scaled units, with the way back.
 
     library : of a Tanimoto kernel, the places that stand for vectors; their numbers are the only column of x
+    warp : under which the readings were taken, before they were scaled
     """
 
     inputs: InputScaling
@@ -77,6 +79,7 @@ class Scaled:
     prior: TrendPrior
     readings: Readings
     library: Library | None = None
+    warp: Warp | None = None
 
 
 @dataclass(frozen=True)
@@ -105,13 +108,13 @@ class Problem(NamedTuple):
     objective: Objective
 
 
-def scale(table: Table, settings: Settings) -> Scaled:
-    """Scale inputs and target, and prepare the trend."""
+def scale(table: Table, settings: Settings, warp: Warp | None = None) -> Scaled:
+    """Scale inputs and target, and prepare the trend; the table's target is warped already."""
     inputs, x, library = _scale_inputs(table, settings.kernel)
     trend = make_trend(settings.trend, x)
     target = TargetScaling.fit(table.y, table.task, trend.columns(x))
     readings = make_readings(table, x, target, settings.noise)
-    return Scaled(inputs, target, trend, trend_prior(readings, trend), readings, library)
+    return Scaled(inputs, target, trend, trend_prior(readings, trend), readings, library, warp)
 
 
 def _scale_inputs(
@@ -246,10 +249,41 @@ def fit_posterior(
             keep=DRAWS,
             seed=seed,
         )
-    # REML sees the contrasts of the data that the flat trend leaves; each carries one factor of the target's unit
-    contrasts = len(scaled.readings.y) - int((objective.design.prior_precision == 0).sum())
-    likelihood = -best.value - objective.log_prior(best.x) - contrasts * math.log(scaled.target.spread)
+    likelihood = -best.value - objective.log_prior(best.x) + log_units(scaled, objective.design)
     return Posterior(layout, best.x, draws, best, evaluations + objective.evaluations, likelihood), problem
+
+
+def quick_minimum(scaled: Scaled, settings: Settings, start: Start | None = None) -> tuple[Minimum, Problem]:
+    """A descent to a hundredth of a nat from `start`, or from the better one of the usual starts."""
+    problem = make_problem(scaled, settings)
+    starts = _starts(settings, problem.objective.layout) if start is None else [start]
+    rough = _rough(problem.objective, starts, lambda value: None)
+    return _descend(problem.objective, rough, lambda value: None, tolerance=10 * TOLERANCE), problem
+
+
+def thinned(scaled: Scaled, rows: int, seed: int) -> Scaled:
+    """About so many of the readings, in the same scaling; all of them, if they are no more."""
+    share = rows / len(scaled.readings.y)
+    if share >= 1:
+        return scaled
+    subset = _subset(scaled, share, seed)
+    return replace(scaled, readings=subset, prior=trend_prior(subset, scaled.trend))
+
+
+def log_units(scaled: Scaled, design: Design) -> float:
+    """What brings a restricted log-likelihood from scaled readings to the target's own units.
+
+    It sees the contrasts of the data that the flat trend leaves. Each carries one factor of the unit, and its share of
+    the warp's Jacobian, the geometric mean of dz/dy: with the power ν/N of the Jacobian, N readings and ν contrasts, the
+    choice of a warp doesn't depend on the unit (Box & Cox 1964, section 3, take it for the same reason).
+    """
+    y = scaled.readings.y
+    contrasts = len(y) - int((design.prior_precision == 0).sum())
+    total = -contrasts * math.log(scaled.target.spread)
+    if scaled.warp is not None:
+        z = scaled.target.mean(y)
+        total += contrasts * float(scaled.warp.log_slope(scaled.warp.inverse(z)).mean())
+    return total
 
 
 def _points(rows: int) -> int:

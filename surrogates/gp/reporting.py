@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surrogates import metrics
+from surrogates.posterior import Moments
 from surrogates.report import Estimate, FitReport
 from surrogates.schema import Table
 
@@ -34,6 +35,7 @@ def make_report(table: Table, core: Core, posterior: Posterior, seconds: float) 
         "length-scales": _lengthscales(table, core),
         "kernel": _mixture(core),
         "amplitude of the processes": _amplitude(table, core),
+        "output": _output(core),
     }
     return FitReport(
         model=f"HierarchicalGP ({core.settings.kernel.name}, {core.settings.sharing})",
@@ -80,7 +82,7 @@ def _estimate(values: Floats, weights: Floats, units: str | None) -> Estimate:
 
 
 def _noise(table: Table, core: Core) -> dict[str, Estimate]:
-    spread, units = core.scaled.target.spread, _target_units(table)
+    spread, units = core.scaled.target.spread, _target_units(table, core)
     values = spread * np.exp(0.5 * core.log_noise())
     readings = core.scaled.readings
     if core.settings.noise == "known":
@@ -146,11 +148,19 @@ def _amplitude(table: Table, core: Core) -> dict[str, Estimate]:
         kernel, x = core.settings.kernel, core.problem.objective.design.x
         variance *= [kernel.correlations(layout.split(θ).log_shapes).diagonal(x)[0].mean() for θ in draws.parameters]
     values = core.scaled.target.spread * np.sqrt(variance)
-    return {"standard deviation": _estimate(values, draws.weights, _target_units(table))}
+    return {"standard deviation": _estimate(values, draws.weights, _target_units(table, core))}
 
 
-def _target_units(table: Table) -> str | None:
-    return list(table.vocabulary.units.values())[-1]
+def _target_units(table: Table, core: Core) -> str | None:
+    name, units = list(table.vocabulary.units.items())[-1]
+    return units if core.scaled.warp is None else core.scaled.warp.describe(name)
+
+
+def _output(core: Core) -> dict[str, Estimate]:
+    warp = core.scaled.warp
+    if warp is None or warp.name != "box-cox":
+        return {}
+    return {"Box-Cox power": Estimate(warp.power, warp.power_spread, "")}
 
 
 def _scores(core: Core) -> Mapping[str, float]:
@@ -162,8 +172,13 @@ def _scores(core: Core) -> Mapping[str, float]:
     if not known.any():
         return {}
     y, mean, std = y[known], mean[known], std[known]
+    rmse, change = metrics.rmse(y, mean), 0.0
+    if core.scaled.warp is not None:  # a density gets the slope of the warp, a rank doesn't change
+        outputs = core.output.value(core.scaled.readings.y[known])
+        rmse = metrics.rmse(outputs, core.output.moments(Moments(*(part[known] for part in moments))).mean)
+        change = float(core.scaled.warp.log_slope(outputs).mean())
     return {
-        "RMSE": metrics.rmse(y, mean),
-        "NLPD": metrics.nlpd(y, mean, std),
+        "RMSE": rmse,
+        "NLPD": metrics.nlpd(y, mean, std) - change,
         "coverage of 95 % intervals": metrics.coverage(y, mean, std),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -26,6 +27,7 @@ from .library import Library
 from .niw import Hyper
 from .tanimoto import Tanimoto
 from .trends import Trend
+from .warping import Warp
 
 KIND = "hierarchical-gp"
 
@@ -60,6 +62,7 @@ def pack(
         "groups": list(scaled.readings.groups),
         "report": report.to_dict(),
         "effective": core.draws.effective,
+        "warp": _pack_warp(scaled.warp),
         "niw": None if core.niw is None else {"steps": core.niw.steps, "converged": core.niw.converged},
     }
     readings = scaled.readings
@@ -101,7 +104,9 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tup
         arrays.get("variance"),
     )
     inputs, library = InputScaling(arrays["centre"], arrays["width"]), _unpack_library(arrays)
-    scaled = Scaled(inputs, TargetScaling(**header["target"]), trend, trend_prior(readings, trend), readings, library)
+    warp = _unpack_warp(header.get("warp"))
+    target = TargetScaling(**header["target"])
+    scaled = Scaled(inputs, target, trend, trend_prior(readings, trend), readings, library, warp)
     niw = None
     if header["niw"] is not None:
         trace = tuple(arrays["niw_trace"].tolist())
@@ -122,6 +127,21 @@ def _pack_library(library: Library | None) -> dict[str, NDArray[Any]]:
         "smooth_centre": library.centre,
         "smooth_width": library.width,
     }
+
+
+def _pack_warp(warp: Warp | None) -> dict[str, Any] | None:
+    """JSON has no infinity: bounds that aren't there are None."""
+    if warp is None:
+        return None
+    return {name: v if isinstance(v, str) or math.isfinite(v) else None for name, v in asdict(warp).items()}
+
+
+def _unpack_warp(fields: Mapping[str, Any] | None) -> Warp | None:
+    if fields is None:
+        return None
+    low, high = fields["low"], fields["high"]
+    bounds = (-math.inf if low is None else low, math.inf if high is None else high)
+    return Warp(fields["name"], *bounds, fields["power"], fields["power_spread"])
 
 
 def _unpack_library(arrays: Mapping[str, NDArray[Any]]) -> Library | None:
