@@ -11,6 +11,7 @@ from surrogates.errors import DataError
 
 from .design import Design
 from .noise import KnownNoise, LearntNoise, NoiseModel
+from .shaped_noise import NoiseBasis, shaped_noise
 from .trends import Trend
 
 Floats = NDArray[np.float64]
@@ -28,13 +29,15 @@ class Readings:
     group: Integers  # (N,) noise group
     groups: tuple[str, ...]  # names of the noise groups
     variance: Floats | None  # (N,) known noise variance
+    basis: NoiseBasis | None = None  # of noise that varies with the place
+    weight: Floats | None = None  # (N,) of each reading, as a robust likelihood sees it
 
     def of_tasks(self, keep: NDArray[np.bool_]) -> Readings:
         """Those readings where `keep` (N,) is true; tasks and groups stay."""
         variance = None if self.variance is None else self.variance[keep]
-        return Readings(
-            self.x[keep], self.y[keep], self.task[keep], self.tasks, self.group[keep], self.groups, variance
-        )
+        weight = None if self.weight is None else self.weight[keep]
+        kept = (self.x[keep], self.y[keep], self.task[keep], self.tasks, self.group[keep], self.groups, variance)
+        return Readings(*kept, self.basis, weight)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def collapse(readings: Readings, trend: Trend, prior: TrendPrior) -> Collapsed:
     """
     first, row = _cells(readings.x, readings.task)
     x, task = readings.x[first], readings.task[first]
-    noise = _noise(readings, row, len(first))
+    noise = _noise(readings, row, x)
     design = Design(x, task, readings.tasks, trend.columns(x), prior.mean, prior.precision, noise)
     return Collapsed(design, row)
 
@@ -117,9 +120,13 @@ def _cells(x: Floats, task: Integers) -> tuple[Integers, Integers]:
     return order[new].astype(np.int64), row
 
 
-def _noise(readings: Readings, row: Integers, n: int) -> NoiseModel:
+def _noise(readings: Readings, row: Integers, places: Floats) -> NoiseModel:
+    n = len(places)
     if readings.variance is not None:
         return _known(readings.y, readings.variance, row, n)
+    if readings.basis is not None or readings.weight is not None:
+        features = np.zeros((n, 0)) if readings.basis is None else readings.basis(places)
+        return shaped_noise(readings.y, readings.group, readings.groups, row, features, readings.weight)
     F = len(readings.groups)
     cell = readings.group * n + row
     counts: Floats = np.bincount(cell, minlength=n * F).astype(np.float64)

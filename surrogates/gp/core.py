@@ -23,6 +23,7 @@ from .niw import Hyper, NiwProcess, niw_alpha, niw_process
 from .objective import Layout
 from .outputs import Output
 from .process import Conditioned, Process, StationaryCorrelations
+from .robust import reweighted
 from .tanimoto import TanimotoCorrelations
 
 Floats = NDArray[np.float64]
@@ -92,8 +93,22 @@ class Core:
         return np.stack([self.layout.split(θ).log_noise for θ in self.draws.parameters])
 
     def noise_variances(self) -> Floats:
-        """(F,) variances of the noise groups, where they are learnt: the mean over the draws."""
-        return np.asarray(self.weights @ np.exp(self.log_noise()))
+        """(F,) variances of the noise groups, where they are learnt: the mean over the draws; at the box's centre."""
+        levels = len(self.scaled.readings.groups)
+        return self.tails * np.asarray(self.weights @ np.exp(self.log_noise()[:, :levels]))
+
+    def noise_variances_at(self, x: Floats) -> Floats:
+        """(F, m) the same at scaled places x (m, d), where noise varies with the place."""
+        basis, levels, φ = self.scaled.readings.basis, len(self.scaled.readings.groups), self.log_noise()
+        assert basis is not None
+        each = np.exp(φ[:, :levels, None] + (φ[:, levels:] @ basis(x).T)[:, None])  # (k, F, m)
+        return np.asarray(self.tails * np.einsum("k,kfm->fm", self.weights, each))
+
+    @property
+    def tails(self) -> float:
+        """Variance of a reading's noise over its squared scale: ν/(ν-2) of Student's t."""
+        ν = self.scaled.degrees
+        return 1.0 if ν is None else ν / (ν - 2)
 
     @property
     def output(self) -> Output:
@@ -113,6 +128,8 @@ class Core:
         """The same hyper-parameters and scaling, on other readings; `library` holds all their places, where vectors are."""
         prior = trend_prior(readings, self.scaled.trend)
         scaled = replace(self.scaled, prior=prior, readings=readings, library=library)
+        if scaled.degrees is not None:
+            scaled = reweighted(scaled, replace(self.settings, solver="auto"), self.mode)
         settings = self.settings
         # new readings may break the pattern that the solver asked for needs
         if settings.solver != "auto" and settings.solver not in usable_solvers(scaled, settings):
@@ -120,7 +137,12 @@ class Core:
         return Core(scaled, settings, self.draws, self.mode)
 
     def _leave_one_out(self, θ: Floats) -> Moments:
-        return leave_one_out(self.problem.collapsed, self.scaled.readings.y, self._solved(θ))
+        solved, weight = self._solved(θ), self.scaled.readings.weight
+        moments = leave_one_out(self.problem.collapsed, self.scaled.readings.y, solved)
+        if weight is None:
+            return moments
+        # its own weight says what a reading was; left out, it's one of Student's t
+        return Moments(moments.mean, moments.variance + solved.reading_variance * (self.tails * weight - 1.0))
 
     def _solved(self, θ: Floats) -> Solved:
         design = self.problem.objective.design

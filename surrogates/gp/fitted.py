@@ -273,6 +273,7 @@ class FittedHierarchicalGP:
             np.concatenate([old.group, more.group]),
             more.groups,
             variance,
+            old.basis,
         )
         updated = core.with_readings(readings, library)
         rows = len(updated.problem.collapsed.design.x)

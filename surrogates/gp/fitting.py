@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from .mixtures import MixtureGram
 from .noise import KnownNoise
 from .objective import Layout, Objective, ShapeParameters, Value
 from .process import Conditioned, Correlations, StationaryCorrelations, condition
+from .shaped_noise import NoiseBasis, ShapedNoise, evidence_bound
 from .sharing import Coregional, Exchangeable, Sharing
 from .solvers import SOLVERS, applicable_solvers, choose_solver
 from .solvers._base import Solver
@@ -41,6 +43,8 @@ SUBSET_ABOVE = 200
 INTEGRATE_UP_TO = 250
 #: normal prior of log noise variances; it keeps the precise fidelity's from running to its lower bound
 NOISE_PRIOR = (math.log(0.02), 2.5)
+#: choices of noise that varies with the place, and whether it does so with squares and products too
+VARYING = MappingProxyType({"varying": False, "varying-quadratic": True})
 #: (length-scale, correlation, noise variance) of the starts: detail explained by the processes, or by the noise
 STARTS = ((0.2, 0.9, 0.01), (0.7, 0.5, 0.2))
 #: more rows than this start on two subsets, and end at a looser tolerance
@@ -71,6 +75,7 @@ class Scaled:
 
     library : of a Tanimoto kernel, the places that stand for vectors; their numbers are the only column of x
     warp : under which the readings were taken, before they were scaled
+    degrees : of freedom of Student's t noise; then the readings have weights
     """
 
     inputs: InputScaling
@@ -80,6 +85,7 @@ class Scaled:
     readings: Readings
     library: Library | None = None
     warp: Warp | None = None
+    degrees: float | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,10 @@ def make_readings(table: Table, x: Floats, target: TargetScaling, noise: str) ->
     if noise == "task-fidelity":
         group = table.task * F + table.fidelity
         names = [f"{t}, {name}" for t in vocabulary.tasks for name in names]
-    return Readings(x, target(table.y), table.task, T, group, tuple(names), variance)
+    basis = None
+    if noise in VARYING:
+        basis = NoiseBasis(tuple(k for k in range(x.shape[1]) if np.ptp(x[:, k]) > 0), VARYING[noise])
+    return Readings(x, target(table.y), table.task, T, group, tuple(names), variance, basis)
 
 
 def make_sharing(settings: Settings, tasks: int) -> Sharing:
@@ -182,7 +191,8 @@ def make_layout(settings: Settings, sharing: Sharing, design: Design) -> Layout:
     """Names, bounds and priors of the hyper-parameters, in scaled units."""
     known = isinstance(design.noise, KnownNoise)
     noise_bounds = (math.log(1e-10 if known else 1e-6), math.log(4.0))
-    return Layout(_shapes(settings, sharing, design), sharing, design.noise.names, NOISE_PRIOR, noise_bounds)
+    slopes = design.noise.slopes if isinstance(design.noise, ShapedNoise) else 0
+    return Layout(_shapes(settings, sharing, design), sharing, design.noise.names, NOISE_PRIOR, noise_bounds, slopes)
 
 
 def make_solver(settings: Settings, design: Design, sharing: Sharing, library: Library | None) -> Solver:
@@ -250,6 +260,8 @@ def fit_posterior(
             seed=seed,
         )
     likelihood = -best.value - objective.log_prior(best.x) + log_units(scaled, objective.design)
+    if scaled.degrees is not None and scaled.readings.weight is not None:
+        likelihood += evidence_bound(scaled.readings.weight, scaled.degrees)
     return Posterior(layout, best.x, draws, best, evaluations + objective.evaluations, likelihood), problem
 
 
@@ -308,12 +320,12 @@ def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParame
 
 
 def _starts(settings: Settings, layout: Layout) -> list[Start]:
-    F = len(layout.noise_names)
     if isinstance(settings.kernel, CustomKernel):
-        return [Start(layout.join(layout.shapes.mean, layout.sharing.start(0.8), np.full(F, layout.noise_prior[0])))]
+        noise = layout.noise_start(layout.noise_prior[0])
+        return [Start(layout.join(layout.shapes.mean, layout.sharing.start(0.8), noise))]
     is_stationary = layout.shapes.logarithmic
     return [
-        Start(layout.join(shapes, layout.sharing.start(ρ), np.full(F, math.log(σ2))))
+        Start(layout.join(shapes, layout.sharing.start(ρ), layout.noise_start(math.log(σ2))))
         for l, ρ, σ2 in STARTS
         for shapes in [np.full(len(layout.shapes.names), math.log(l)) if is_stationary else layout.shapes.mean]
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -17,10 +17,11 @@ from surrogates.schema import Schema, Table
 from .core import Core
 from .custom import CustomKernel, resolve_kernel
 from .fitted import FittedHierarchicalGP
-from .fitting import Scaled, Settings, fit_posterior, scale, usable_solvers
+from .fitting import VARYING, Scaled, Settings, fit_posterior, scale, usable_solvers
 from .kernels import Kernel
 from .niw import base_covariance, expectation_maximisation
 from .reporting import make_report
+from .robust import robust
 from .solvers import SOLVERS
 from .solvers.woodbury import union_of_places
 from .tanimoto import Tanimoto
@@ -30,7 +31,8 @@ from .warp_learning import learn_power
 from .warping import Warp, make_warp
 
 SHARINGS = ("common", "two-kernels", "icm", "niw")
-NOISES = ("auto", "fidelity", "task-fidelity", "known")
+NOISES = ("auto", "fidelity", "task-fidelity", "known", *VARYING)
+LIKELIHOODS = ("gaussian", "student-t")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class HierarchicalGP:
     sharing : "common" (default) as above; "two-kernels", where μ0 and r_τ have their own length-scales; "icm", an
         intrinsic coregionalisation of `rank`; "niw", the paper's plug-in normal-inverse-Wishart hierarchy, a baseline
     rank : of "icm"
-    noise : "auto" (known if the schema names a noise variable, else by fidelity), "fidelity", "task-fidelity", or "known".
+    noise : "auto" (known if the schema names a noise variable, else by fidelity), "fidelity", "task-fidelity", "known", or
+        "varying", where log σ²_f(x) is a_f plus a function of the inputs that fidelities share, linear, or with squares and
+        products, "varying-quadratic".
         To known noise a nugget is learnt, for detail that the kernel can't resolve; unless all readings are exact: they
         are interpolated, with 1e-10 of the residual variance on the diagonal (``report.jitter``)
     solver : "auto", or one of "dense", "woodbury", "rotation", "kronecker"; all give the same answers
@@ -66,12 +70,15 @@ class HierarchicalGP:
         back. The power of "box-cox" is learnt. None: the target itself
     bounds : (low, high) that a warped target keeps to, in its units: (0, inf), or for "logit" (0, 1), unless given;
         "log" also takes (-inf, high)
+    likelihood : "gaussian", or "student-t" for data with outliers: readings far from all others count little, by weights
+        that the report names; noise_std then is that of all readings, outliers among them
 
     Notes
     -----
     Priors, normal, in scaled units (the d inputs that vary fill the unit cube, the target's residual deviation from each
     task's own trend is one): log l ~ N(log(0.4 √d), 1.2²), log s ~ N(1.5, 2²), logit ρ ~ N(0.5, 1.75²), log σ² ~
-    N(log 0.02, 2.5²). Chosen so that 95 % intervals hold what they promise for three tasks of ten points.
+    N(log 0.02, 2.5²), its slopes across the cube N(0, 2²). Chosen so that 95 % intervals hold what they promise for three
+    tasks of ten points.
 
     With a warp g, an answer's mean and std are those of g(f), the function whose readings are as often above as below it;
     std² + noise_std² is the variance of a reading, and `quantile` is exact. Noise, amplitude and correlations in the report
@@ -102,12 +109,14 @@ class HierarchicalGP:
     integrate: bool | None = None
     warp: str | None = None
     bounds: tuple[float, float] | None = None
+    likelihood: str = "gaussian"
 
     def __post_init__(self) -> None:
         resolved = self._resolved()
         for name, value, choices in (
             ("sharing", self.sharing, SHARINGS),
             ("noise", self.noise, NOISES),
+            ("likelihood", self.likelihood, LIKELIHOODS),
             ("solver", self.solver, ("auto", *SOLVERS)),
         ):
             if value not in choices:
@@ -125,6 +134,7 @@ class HierarchicalGP:
         if isinstance(resolved, Tanimoto):
             self._check_vectors(resolved)
         self._check_warp()
+        self._check_noise()
         if isinstance(resolved, CustomKernel) and self.sharing in ("two-kernels", "niw"):
             raise DataError(f"sharing={self.sharing!r} works with the named kernels only; use 'common' or 'icm'")
 
@@ -158,6 +168,8 @@ class HierarchicalGP:
         if warp is not None:
             table = warp.table(table, self.schema.target)
         scaled = scale(table, settings, warp)
+        if self.likelihood == "student-t":
+            scaled = robust(scaled, replace(settings, solver="auto"))
         self._check_solver(scaled, settings)
         with progress_bar(progress, "fit") as step:
             posterior, problem = fit_posterior(scaled, settings, integrate=self._integrate(), seed=seed, progress=step)
@@ -169,6 +181,24 @@ class HierarchicalGP:
         for warning in report.warnings:
             warnings.warn(warning, FitWarning, stacklevel=2)
         return FittedHierarchicalGP(self.schema, table.vocabulary, report, core)
+
+    def _check_noise(self) -> None:
+        """Refuse combinations of noise and likelihood that have no meaning."""
+        varies, robust_one = self.noise in VARYING, self.likelihood == "student-t"
+        if (varies or robust_one) and self.sharing == "niw":
+            raise DataError("sharing='niw' is a baseline with one noise per fidelity; use sharing='common'")
+        if varies and isinstance(self._resolved(), Tanimoto):
+            raise DataError(
+                f"noise={self.noise!r} is a function of inputs that are numbers, not of counts; use 'fidelity'"
+            )
+        if robust_one and (self.noise == "known" or (self.noise == "auto" and self.schema.noise is not None)):
+            raise DataError(
+                "likelihood='student-t' learns its noise; name no known noise, or use likelihood='gaussian'"
+            )
+        if robust_one and self.warp is not None:
+            raise DataError(
+                "likelihood='student-t' with a warp has readings without a mean; warp the target yourself, or leave one out"
+            )
 
     def _check_warp(self) -> None:
         if self.warp is None:

@@ -19,7 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import gammaincinv, ndtr, ndtri
 
 from surrogates.posterior import Moments, Slopes, mix
 from surrogates.scaling import TargetScaling
@@ -177,6 +177,23 @@ def mixture_quantile(parts: Sequence[Moments], weights: Floats, q: float) -> Flo
 def with_noise(parts: Sequence[Moments], variance: Floats) -> list[Moments]:
     """The same Gaussians with independent noise of variance (m,) added."""
     return [Moments(part.mean, part.variance + variance) for part in parts]
+
+
+def with_tails(
+    parts: Sequence[Moments], weights: Floats, variance: Floats, degrees: float | None
+) -> tuple[list[Moments], Floats]:
+    """The Gaussians with noise of variance (m,) added, Gaussian or Student's t, and their weights.
+
+    Student's t is a mixture of Gaussians with variances σ²/w, w ~ Gamma(ν/2, ν/2): here of 24, at Gauss-Legendre points of
+    the probability of w.
+    """
+    if degrees is None:
+        return with_noise(parts, variance), weights
+    nodes, lengths = np.polynomial.legendre.leggauss(24)
+    w = gammaincinv(0.5 * degrees, 0.5 * (1 + nodes)) / (0.5 * degrees)
+    scale = variance * (degrees - 2) / degrees
+    noisy = [part for each in w for part in with_noise(parts, scale / each)]
+    return noisy, np.outer(0.5 * lengths, weights).ravel()
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ from surrogates.errors import DataError
 from surrogates.schema import Points, Vocabulary
 
 from .core import Core
-from .outputs import mixture_quantile, with_noise
+from .outputs import mixture_quantile, with_tails
 from .reading_noise import label_levels, noise_at
 
 Floats = NDArray[np.float64]
@@ -47,9 +47,9 @@ def quantiles(asked: Asked, q: float | Sequence[float], attrs: dict[str, str], *
     for rows in asked.chunks:
         parts = question.parts(rows)
         for l, extra in enumerate(variance[:, rows]):
-            noisy = with_noise(parts, extra)
+            noisy, shares = with_tails(parts, weights, extra, core.scaled.degrees if noise else None)
             for k, level in enumerate(levels):
-                values[k, l, rows] = output.quantile(noisy, weights, float(level))
+                values[k, l, rows] = output.quantile(noisy, shares, float(level))
     each = [
         label_levels(asked.vocabulary, asked.fidelity, asked.points, value, attrs).assign_coords(quantile=level)
         for value, level in zip(values, levels, strict=True)

@@ -31,6 +31,9 @@ def noise_at(core: Core, vocabulary: Vocabulary, points: Points) -> Floats:
     if points.noise_variance is not None:
         variance = points.noise_variance / core.scaled.target.spread**2
         return np.asarray(variance[None])
+    if core.scaled.readings.basis is not None:
+        of_levels = core.noise_variances_at(core.scaled.inputs(points.x))
+        return of_levels if points.fidelity is None else of_levels[points.fidelity, np.arange(len(points.x))][None]
     table = noise_table(core, vocabulary)
     if points.fidelity is not None:
         return np.asarray(table[points.task, points.fidelity][None])
@@ -56,7 +59,8 @@ def noise_std(
     levels = vocabulary.fidelities
     if points.fidelity is None and len(levels) > 1:
         name = str(fidelity)
-        if core.settings.noise != "task-fidelity" or len(vocabulary.tasks) == 1:
+        alike = core.settings.noise != "task-fidelity" or len(vocabulary.tasks) == 1
+        if alike and core.scaled.readings.basis is None:
             table = core.scaled.target.deviation(np.sqrt(noise_table(core, vocabulary)))
             return xr.DataArray(table[0], dims=name, coords={name: list(levels)}, attrs=attrs)
     values = core.scaled.target.deviation(np.sqrt(noise_at(core, vocabulary, points)))

@@ -20,6 +20,7 @@ from .fitting import Posterior
 from .kernels import Kernel
 from .niw import JITTER
 from .noise import EXACT, KnownNoise
+from .robust import OUTLIER
 from .sharing import Coregional
 from .tanimoto import Tanimoto, weight
 
@@ -34,7 +35,9 @@ def make_report(table: Table, core: Core, posterior: Posterior, seconds: float) 
         "correlation of tasks": _correlation(table, core),
         "length-scales": _lengthscales(table, core),
         "kernel": _mixture(core),
+        "noise across an input's range (factor of its standard deviation)": _noise_slopes(table, core),
         "amplitude of the processes": _amplitude(table, core),
+        "outliers (weight; an ordinary reading has about one)": _outliers(table, core),
         "output": _output(core),
     }
     return FitReport(
@@ -83,7 +86,7 @@ def _estimate(values: Floats, weights: Floats, units: str | None) -> Estimate:
 
 def _noise(table: Table, core: Core) -> dict[str, Estimate]:
     spread, units = core.scaled.target.spread, _target_units(table, core)
-    values = spread * np.exp(0.5 * core.log_noise())
+    values = spread * np.sqrt(core.tails) * np.exp(0.5 * core.log_noise())
     readings = core.scaled.readings
     if core.settings.noise == "known":
         names: tuple[str, ...] = ("nugget (detail that the kernel doesn't resolve)",)[: values.shape[1]]
@@ -157,10 +160,36 @@ def _target_units(table: Table, core: Core) -> str | None:
 
 
 def _output(core: Core) -> dict[str, Estimate]:
-    warp = core.scaled.warp
-    if warp is None or warp.name != "box-cox":
+    warp, degrees, found = core.scaled.warp, core.scaled.degrees, {}
+    if warp is not None and warp.name == "box-cox":
+        found["Box-Cox power"] = Estimate(warp.power, warp.power_spread, "")
+    if degrees is not None:
+        found["degrees of freedom of the noise"] = Estimate(degrees, 0.0, "")
+    return found
+
+
+def _noise_slopes(table: Table, core: Core) -> dict[str, Estimate]:
+    """e^{b/2}: how much the noise grows from the lowest to the highest value of an input."""
+    readings = core.scaled.readings
+    if readings.basis is None:
         return {}
-    return {"Box-Cox power": Estimate(warp.power, warp.power_spread, "")}
+    factor = np.exp(0.5 * core.log_noise()[:, len(readings.groups) :])
+    names = readings.basis.names(list(table.vocabulary.units)[:-1])
+    return {name: _estimate(factor[:, k], core.weights, None) for k, name in enumerate(names)}
+
+
+def _outliers(table: Table, core: Core) -> dict[str, Estimate]:
+    """Readings that Student's t gives little weight, the least first; at most 20."""
+    weight = core.scaled.readings.weight
+    if weight is None:
+        return {}
+    names = list(table.vocabulary.units)
+    found = {}
+    for r in [int(r) for r in np.argsort(weight, kind="stable")[:20] if weight[r] < OUTLIER]:
+        task = table.vocabulary.tasks[table.task[r]]
+        place = ", ".join(f"{name}={value:.4g}" for name, value in zip(names, [*table.x[r], table.y[r]], strict=True))
+        found[f"reading {r}: {f'{task}, ' if task is not None else ''}{place}"] = Estimate(float(weight[r]), 0.0, "")
+    return found
 
 
 def _scores(core: Core) -> Mapping[str, float]:

@@ -25,6 +25,7 @@ from .kernels import kernel_named
 from .laplace import Draws
 from .library import Library
 from .niw import Hyper
+from .shaped_noise import NoiseBasis
 from .tanimoto import Tanimoto
 from .trends import Trend
 from .warping import Warp
@@ -63,6 +64,8 @@ def pack(
         "report": report.to_dict(),
         "effective": core.draws.effective,
         "warp": _pack_warp(scaled.warp),
+        "degrees": scaled.degrees,
+        "noise_basis": None if scaled.readings.basis is None else asdict(scaled.readings.basis),
         "niw": None if core.niw is None else {"steps": core.niw.steps, "converged": core.niw.converged},
     }
     readings = scaled.readings
@@ -78,8 +81,7 @@ def pack(
         "weights": core.draws.weights,
         "mode": core.mode,
     }
-    if readings.variance is not None:
-        arrays["variance"] = readings.variance
+    arrays |= {n: v for n in ("variance", "weight") for v in [getattr(readings, n)] if v is not None}
     if core.niw is not None:
         arrays |= {"niw_C": core.niw.C, "niw_noise": core.niw.log_noise, "niw_trace": np.array(core.niw.trace)}
     return header, arrays
@@ -102,11 +104,14 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tup
         arrays["group"],
         tuple(header["groups"]),
         arrays.get("variance"),
+        _unpack_basis(header.get("noise_basis")),
+        arrays.get("weight"),
     )
     inputs, library = InputScaling(arrays["centre"], arrays["width"]), _unpack_library(arrays)
     warp = _unpack_warp(header.get("warp"))
     target = TargetScaling(**header["target"])
-    scaled = Scaled(inputs, target, trend, trend_prior(readings, trend), readings, library, warp)
+    prior = trend_prior(readings, trend)
+    scaled = Scaled(inputs, target, trend, prior, readings, library, warp, header.get("degrees"))
     niw = None
     if header["niw"] is not None:
         trace = tuple(arrays["niw_trace"].tolist())
@@ -127,6 +132,10 @@ def _pack_library(library: Library | None) -> dict[str, NDArray[Any]]:
         "smooth_centre": library.centre,
         "smooth_width": library.width,
     }
+
+
+def _unpack_basis(fields: Mapping[str, Any] | None) -> NoiseBasis | None:
+    return None if fields is None else NoiseBasis(tuple(fields["columns"]), fields["quadratic"])
 
 
 def _pack_warp(warp: Warp | None) -> dict[str, Any] | None:
