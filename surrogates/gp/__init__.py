@@ -3,5 +3,14 @@
 from .fitted import FittedHierarchicalGP
 from .model import HierarchicalGP
 from .tanimoto import Tanimoto
+from .terms import Categorical, Periodic, Smooth, additive
 
-__all__ = ["FittedHierarchicalGP", "HierarchicalGP", "Tanimoto"]
+__all__ = [
+    "Categorical",
+    "FittedHierarchicalGP",
+    "HierarchicalGP",
+    "Periodic",
+    "Smooth",
+    "Tanimoto",
+    "additive",
+]

@@ -168,6 +168,7 @@ class FittedHierarchicalGP:
         -------
         xr.Dataset over ("input", dims of `at`): d_mean, d_std, in the units that the coordinate ``units`` gives for each
         input: the fit's, target by input. Where std is zero, d_std is NaN.
+            Inputs with labels have none.
         """
         points = self.schema.encode_points(at, self.vocabulary)
         if self.core.scaled.library is not None:
@@ -187,16 +188,17 @@ class FittedHierarchicalGP:
             d_mean[rows] = mixed.mean
             halves = 2 * std[:, None]
             d_std[rows] = np.divide(mixed.variance, halves, out=np.full(mixed.variance.shape, np.nan), where=halves > 0)
-        inputs = xr.DataArray(list(self.schema.inputs), dims="input")
+        names = [name for name in self.schema.inputs if name not in self.vocabulary.categories]
+        numbers = [self.schema.inputs.index(name) for name in names]
         answer = {
-            name: points.label((slope / width).T, {"long_name": text}, leading=("input",))
+            name: points.label((slope / width).T[numbers], {"long_name": text}, leading=("input",))
             for name, slope, text in (
                 ("d_mean", d_mean, "derivative of the mean"),
                 ("d_std", d_std, "derivative of the standard deviation"),
             )
         }
-        units = [self._slope_units(name) for name in self.schema.inputs]
-        return xr.Dataset(answer).assign_coords(input=inputs, units=("input", units))
+        units = [self._slope_units(name) for name in names]
+        return xr.Dataset(answer).assign_coords(input=xr.DataArray(names, dims="input"), units=("input", units))
 
     def loo(self) -> xr.Dataset:
         """Leave-one-out predictions of every reading, in closed form; hyper-parameters are kept.
@@ -221,6 +223,9 @@ class FittedHierarchicalGP:
         coords: dict[str, Any] = {
             name: ("reading", x[:, k], {"units": units[name]} if units[name] else {}) for k, name in enumerate(plain)
         }
+        for name, labels in self.vocabulary.categories.items():
+            codes = np.rint(x[:, self.schema.inputs.index(name)]).astype(np.int64)
+            coords[name] = ("reading", np.array(labels)[codes])
         if self.schema.task is not None:
             coords[self.schema.task] = ("reading", np.array(self.vocabulary.tasks)[readings.task])
         if self.schema.fidelity is not None:

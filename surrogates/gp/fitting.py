@@ -18,6 +18,7 @@ from surrogates.schema import Points, Table
 from surrogates.training import Minimum, lbfgs, newton
 
 from .collapse import Collapsed, Readings, TrendPrior, collapse, trend_prior
+from .composite import Composite, CompositeCorrelations, CompositeGram
 from .custom import CustomKernel, CustomSolver
 from .design import Design
 from .kernels import Kernel
@@ -37,6 +38,7 @@ from .trends import Basis, Trend, make_trend
 from .warping import Warp
 
 Floats = NDArray[np.float64]
+AnyKernel = Kernel | CustomKernel | Tanimoto | Composite
 #: more rows than this start on a subset of them
 SUBSET_ABOVE = 200
 #: up to so many rows the hyper-parameters are integrated by default: at 200 it adds 2 % coverage, at 300 nothing
@@ -61,7 +63,7 @@ MOST_POINTS, LEAST_POINTS, POINTS_TIMES_ROWS, DRAWS = 240, 24, 6000, 32
 class Settings:
     """The choices of a `HierarchicalGP` that shape its likelihood."""
 
-    kernel: Kernel | CustomKernel | Tanimoto
+    kernel: AnyKernel
     trend: str | Basis
     sharing: str
     rank: int
@@ -118,14 +120,14 @@ def scale(table: Table, settings: Settings, warp: Warp | None = None) -> Scaled:
     """Scale inputs and target, and prepare the trend; the table's target is warped already."""
     inputs, x, library = _scale_inputs(table, settings.kernel)
     trend = make_trend(settings.trend, x)
+    if isinstance(settings.kernel, Composite):  # along labels and around a circle there is no trend
+        trend = replace(trend, active=tuple(k for k in trend.active if k in settings.kernel.trending))
     target = TargetScaling.fit(table.y, table.task, trend.columns(x))
     readings = make_readings(table, x, target, settings.noise)
     return Scaled(inputs, target, trend, trend_prior(readings, trend), readings, library, warp)
 
 
-def _scale_inputs(
-    table: Table, kernel: Kernel | CustomKernel | Tanimoto
-) -> tuple[InputScaling, Floats, Library | None]:
+def _scale_inputs(table: Table, kernel: AnyKernel) -> tuple[InputScaling, Floats, Library | None]:
     """Inputs in the unit cube; or vectors' places as numbers, which aren't scaled."""
     if isinstance(kernel, Tanimoto):
         library, x = kernel.number(table)
@@ -158,7 +160,9 @@ def make_readings(table: Table, x: Floats, target: TargetScaling, noise: str) ->
         names = [f"{t}, {name}" for t in vocabulary.tasks for name in names]
     basis = None
     if noise in VARYING:
-        basis = NoiseBasis(tuple(k for k in range(x.shape[1]) if np.ptp(x[:, k]) > 0), VARYING[noise])
+        labels = [k for k, name in enumerate(vocabulary.units) if name in vocabulary.categories]
+        columns = tuple(k for k in range(x.shape[1]) if np.ptp(x[:, k]) > 0 and k not in labels)
+        basis = NoiseBasis(columns, VARYING[noise])
     return Readings(x, target(table.y), table.task, T, group, tuple(names), variance, basis)
 
 
@@ -181,7 +185,7 @@ def make_problem(scaled: Scaled, settings: Settings, readings: Readings | None =
 
 def usable_solvers(scaled: Scaled, settings: Settings) -> tuple[str, ...]:
     """Names of the solvers that are exact for these readings."""
-    if isinstance(settings.kernel, Tanimoto):
+    if isinstance(settings.kernel, Tanimoto | Composite):
         return ("dense",)
     design = collapse(scaled.readings, scaled.trend, scaled.prior).design
     return applicable_solvers(design, make_sharing(settings, design.tasks))
@@ -204,6 +208,8 @@ def make_solver(settings: Settings, design: Design, sharing: Sharing, library: L
         return Dense(design, gram)
     if isinstance(settings.kernel, CustomKernel):
         return CustomSolver(design, settings.kernel)
+    if isinstance(settings.kernel, Composite):
+        return Dense(design, CompositeGram(design.x, design.task, design.tasks, settings.kernel))
     name = choose_solver(design, sharing) if settings.solver == "auto" else settings.solver
     return SOLVERS[name](design, (settings.kernel,) * sharing.components)
 
@@ -219,6 +225,8 @@ def conditioner(
         correlations: Correlations
         if isinstance(settings.kernel, CustomKernel):
             correlations = settings.kernel.correlations(state.shapes)
+        elif isinstance(settings.kernel, Composite):
+            correlations = CompositeCorrelations(settings.kernel, state.shapes)
         elif isinstance(settings.kernel, Tanimoto):
             assert library is not None
             correlations = TanimotoCorrelations(library, state.shapes)
@@ -306,7 +314,7 @@ def _points(rows: int) -> int:
 def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParameters:
     if isinstance(settings.kernel, CustomKernel):
         return settings.kernel.shape_parameters()
-    if isinstance(settings.kernel, Tanimoto):
+    if isinstance(settings.kernel, Tanimoto | Composite):
         return settings.kernel.shape_parameters(sharing.components)
     d = design.x.shape[1]
     suffix = [""] if sharing.components == 1 else [", common", ", own"]
@@ -323,6 +331,12 @@ def _starts(settings: Settings, layout: Layout) -> list[Start]:
     if isinstance(settings.kernel, CustomKernel):
         noise = layout.noise_start(layout.noise_prior[0])
         return [Start(layout.join(layout.shapes.mean, layout.sharing.start(0.8), noise))]
+    if isinstance(settings.kernel, Composite):
+        return [
+            Start(layout.join(shapes, layout.sharing.start(ρ), layout.noise_start(math.log(σ2))))
+            for l, ρ, σ2 in STARTS
+            for shapes in settings.kernel.starts(l, layout.shapes.components)
+        ]
     is_stationary = layout.shapes.logarithmic
     return [
         Start(layout.join(shapes, layout.sharing.start(ρ), layout.noise_start(math.log(σ2))))

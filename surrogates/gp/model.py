@@ -12,19 +12,21 @@ import xarray as xr
 
 from surrogates.errors import DataError, FitWarning
 from surrogates.progress import Progress, progress_bar
+from surrogates.scaling import InputScaling
 from surrogates.schema import Schema, Table
 
+from .composite import Composite, make_composite
 from .core import Core
 from .custom import CustomKernel, resolve_kernel
 from .fitted import FittedHierarchicalGP
-from .fitting import VARYING, Scaled, Settings, fit_posterior, scale, usable_solvers
-from .kernels import Kernel
+from .fitting import VARYING, AnyKernel, Scaled, Settings, fit_posterior, scale, usable_solvers
 from .niw import base_covariance, expectation_maximisation
 from .reporting import make_report
 from .robust import robust
 from .solvers import SOLVERS
 from .solvers.woodbury import union_of_places
 from .tanimoto import Tanimoto
+from .terms import Term
 from .trends import NAMES as TRENDS
 from .trends import Basis
 from .warp_learning import learn_power
@@ -53,7 +55,9 @@ class HierarchicalGP:
         instrument or a coarse code is a task
     kernel : "matern52" (default), "rbf", "matern32", "matern12", each with one length-scale per input; or a
         gpytorch.kernels.Kernel over the inputs scaled to [-1/2, 1/2]; or a `Tanimoto` for counts, such as molecular
-        fingerprints, and "tanimoto" if all inputs are counts
+        fingerprints, and "tanimoto" if all inputs are counts; or sums and products of `Smooth`, `Periodic` and
+        `Categorical` terms, such as ``Smooth("x") * Categorical("material") + Periodic("hour", 24)``. A named trend then
+        runs along inputs of smooth terms only
     trend : each task's own trend h: "none", "constant", "linear" (default), "quadratic", or a function from scaled
         inputs (n, d) to columns (n, p)
     sharing : "common" (default) as above; "two-kernels", where μ0 and r_τ have their own length-scales; "icm", an
@@ -135,6 +139,8 @@ class HierarchicalGP:
             self._check_vectors(resolved)
         self._check_warp()
         self._check_noise()
+        if isinstance(resolved, Composite):
+            self._check_composite()
         if isinstance(resolved, CustomKernel) and self.sharing in ("two-kernels", "niw"):
             raise DataError(f"sharing={self.sharing!r} works with the named kernels only; use 'common' or 'icm'")
 
@@ -163,7 +169,10 @@ class HierarchicalGP:
         began = time.perf_counter()
         settings = self._settings()
         vectors = settings.kernel.names if isinstance(settings.kernel, Tanimoto) else ()
-        table = self.schema.encode(data, vectors=vectors)
+        categorical = settings.kernel.categorical if isinstance(settings.kernel, Composite) else ()
+        table = self.schema.encode(data, vectors=vectors, categorical=categorical)
+        if isinstance(settings.kernel, Composite):
+            settings = replace(settings, kernel=settings.kernel.bound(InputScaling.fit(table.x).width))
         warp = self._warp(table, settings, seed)
         if warp is not None:
             table = warp.table(table, self.schema.target)
@@ -181,6 +190,12 @@ class HierarchicalGP:
         for warning in report.warnings:
             warnings.warn(warning, FitWarning, stacklevel=2)
         return FittedHierarchicalGP(self.schema, table.vocabulary, report, core)
+
+    def _check_composite(self) -> None:
+        if self.sharing == "niw":
+            raise DataError("sharing='niw' works with the named kernels only; use 'common', 'two-kernels' or 'icm'")
+        if self.solver not in ("auto", "dense"):
+            raise DataError(f"solver is {self.solver!r}; a kernel of several terms has 'dense' only: leave it out")
 
     def _check_noise(self) -> None:
         """Refuse combinations of noise and likelihood that have no meaning."""
@@ -228,8 +243,10 @@ class HierarchicalGP:
             noise = "known" if self.schema.noise is not None else "fidelity"
         return Settings(self._resolved(), self.trend, self.sharing, self.rank, noise, self.solver)
 
-    def _resolved(self) -> Kernel | CustomKernel | Tanimoto:
+    def _resolved(self) -> AnyKernel:
         """The kernel that `kernel` stands for."""
+        if isinstance(self.kernel, Term):
+            return make_composite(self.kernel, self.schema.inputs)
         kernel = Tanimoto(self.schema.inputs) if self.kernel == "tanimoto" else self.kernel
         if isinstance(kernel, Tanimoto):
             kernel.require_inputs(self.schema.inputs)

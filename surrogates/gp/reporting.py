@@ -13,6 +13,7 @@ from surrogates.posterior import Moments
 from surrogates.report import Estimate, FitReport
 from surrogates.schema import Table
 
+from .composite import Composite
 from .core import Core
 from .custom import CustomKernel
 from .diagnostics import fit_warnings
@@ -34,7 +35,7 @@ def make_report(table: Table, core: Core, posterior: Posterior, seconds: float) 
         "noise (standard deviation, unresolved detail included)": _noise(table, core),
         "correlation of tasks": _correlation(table, core),
         "length-scales": _lengthscales(table, core),
-        "kernel": _mixture(core),
+        "kernel": _mixture(table, core),
         "noise across an input's range (factor of its standard deviation)": _noise_slopes(table, core),
         "amplitude of the processes": _amplitude(table, core),
         "outliers (weight; an ordinary reading has about one)": _outliers(table, core),
@@ -124,9 +125,11 @@ def _lengthscales(table: Table, core: Core) -> dict[str, Estimate]:
     }
 
 
-def _mixture(core: Core) -> dict[str, Estimate]:
+def _mixture(table: Table, core: Core) -> dict[str, Estimate]:
     """Share of the counts and length-scale of the smooth features, in standard deviations, of each component."""
     kernel, draws = core.settings.kernel, core.draws
+    if isinstance(kernel, Composite):
+        return _terms(table, core, kernel)
     if not isinstance(kernel, Tanimoto) or not kernel.smooth:
         return {}
     shapes = np.stack([core.layout.split(θ).log_shapes for θ in draws.parameters])  # (k, C, 2)
@@ -138,6 +141,18 @@ def _mixture(core: Core) -> dict[str, Estimate]:
         name = f"length-scale of {', '.join(kernel.smooth)}{kind}"
         found[name] = _estimate(np.exp(shapes[:, c, 1]), draws.weights, "standard deviations")
     return found
+
+
+def _terms(table: Table, core: Core, kernel: Composite) -> dict[str, Estimate]:
+    """Parameters of a kernel's terms, in the units of their inputs."""
+    shapes = np.stack([core.layout.split(θ).log_shapes for θ in core.draws.parameters])  # (k, C, r)
+    kinds = [""] if shapes.shape[1] == 1 else [" (common process)", " (own processes)"]
+    units, weights = table.vocabulary.units, core.draws.weights
+    return {
+        f"{name}{kind}": _estimate(told.values, weights, units[told.units_of] if told.units_of else None)
+        for c, kind in enumerate(kinds)
+        for name, told in kernel.told(shapes[:, c]).items()
+    }
 
 
 def _amplitude(table: Table, core: Core) -> dict[str, Estimate]:
@@ -187,7 +202,11 @@ def _outliers(table: Table, core: Core) -> dict[str, Estimate]:
     found = {}
     for r in [int(r) for r in np.argsort(weight, kind="stable")[:20] if weight[r] < OUTLIER]:
         task = table.vocabulary.tasks[table.task[r]]
-        place = ", ".join(f"{name}={value:.4g}" for name, value in zip(names, [*table.x[r], table.y[r]], strict=True))
+        categories = table.vocabulary.categories
+        place = ", ".join(
+            f"{name}={categories[name][round(value)] if name in categories else f'{value:.4g}'}"
+            for name, value in zip(names, [*table.x[r], table.y[r]], strict=True)
+        )
         found[f"reading {r}: {f'{task}, ' if task is not None else ''}{place}"] = Estimate(float(weight[r]), 0.0, "")
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,10 @@ from surrogates.schema import Schema, Vocabulary
 from surrogates.vectors import OwnDim
 
 from .collapse import Readings, trend_prior
+from .composite import Composite, from_fields, to_fields
 from .core import Core
 from .custom import CustomKernel
-from .fitting import Scaled, Settings
+from .fitting import AnyKernel, Scaled, Settings
 from .kernels import kernel_named
 from .laplace import Draws
 from .library import Library
@@ -49,15 +50,17 @@ def pack(
             raise DataError(
                 f"the model has a {what} of your own, which a data file can't hold; keep the script and the data"
             )
-    assert not isinstance(settings.kernel, CustomKernel)
-    is_tanimoto = isinstance(settings.kernel, Tanimoto)
     header = {
         "schema": {**asdict(schema), "inputs": list(schema.inputs)},
         "tasks": list(vocabulary.tasks),
         "fidelities": list(vocabulary.fidelities),
         "units": dict(vocabulary.units),
         "own_dims": {name: list(own) for name, own in vocabulary.own_dims.items()},
-        "settings": {**asdict(settings), "kernel": asdict(settings.kernel) if is_tanimoto else settings.kernel.name},
+        "categories": {name: list(labels) for name, labels in vocabulary.categories.items()},
+        "settings": {
+            **{field.name: getattr(settings, field.name) for field in fields(settings)},
+            "kernel": _pack_kernel(settings.kernel),
+        },
         "trend": {"name": scaled.trend.name, "active": list(scaled.trend.active)},
         "target": asdict(scaled.target),
         "groups": list(scaled.readings.groups),
@@ -91,10 +94,9 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tup
     """The inverse of `pack`."""
     schema = Schema(**header["schema"])
     own_dims = {name: OwnDim(*own) for name, own in header.get("own_dims", {}).items()}
-    vocabulary = Vocabulary(tuple(header["tasks"]), tuple(header["fidelities"]), header["units"], own_dims)
-    kernel = header["settings"]["kernel"]
-    kernel = kernel_named(kernel) if isinstance(kernel, str) else Tanimoto(**kernel)
-    settings = Settings(**{**header["settings"], "kernel": kernel})
+    categories = {name: tuple(labels) for name, labels in header.get("categories", {}).items()}
+    vocabulary = Vocabulary(tuple(header["tasks"]), tuple(header["fidelities"]), header["units"], own_dims, categories)
+    settings = Settings(**{**header["settings"], "kernel": _unpack_kernel(header["settings"]["kernel"])})
     trend = Trend(header["trend"]["name"], tuple(header["trend"]["active"]))
     readings = Readings(
         arrays["x"],
@@ -120,6 +122,18 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tup
     return schema, vocabulary, FitReport.from_dict(header["report"]), Core(scaled, settings, draws, arrays["mode"], niw)
 
 
+def _pack_kernel(kernel: AnyKernel) -> str | dict[str, Any]:
+    if isinstance(kernel, Composite):
+        return to_fields(kernel)
+    return asdict(kernel) if isinstance(kernel, Tanimoto) else kernel.name
+
+
+def _unpack_kernel(stored: str | Mapping[str, Any]) -> AnyKernel:
+    if isinstance(stored, str):
+        return kernel_named(stored)
+    return from_fields(stored) if "term" in stored else Tanimoto(**stored)
+
+
 def _pack_library(library: Library | None) -> dict[str, NDArray[Any]]:
     if library is None:
         return {}
@@ -134,8 +148,8 @@ def _pack_library(library: Library | None) -> dict[str, NDArray[Any]]:
     }
 
 
-def _unpack_basis(fields: Mapping[str, Any] | None) -> NoiseBasis | None:
-    return None if fields is None else NoiseBasis(tuple(fields["columns"]), fields["quadratic"])
+def _unpack_basis(stored: Mapping[str, Any] | None) -> NoiseBasis | None:
+    return None if stored is None else NoiseBasis(tuple(stored["columns"]), stored["quadratic"])
 
 
 def _pack_warp(warp: Warp | None) -> dict[str, Any] | None:
@@ -145,12 +159,12 @@ def _pack_warp(warp: Warp | None) -> dict[str, Any] | None:
     return {name: v if isinstance(v, str) or math.isfinite(v) else None for name, v in asdict(warp).items()}
 
 
-def _unpack_warp(fields: Mapping[str, Any] | None) -> Warp | None:
-    if fields is None:
+def _unpack_warp(stored: Mapping[str, Any] | None) -> Warp | None:
+    if stored is None:
         return None
-    low, high = fields["low"], fields["high"]
+    low, high = stored["low"], stored["high"]
     bounds = (-math.inf if low is None else low, math.inf if high is None else high)
-    return Warp(fields["name"], *bounds, fields["power"], fields["power_spread"])
+    return Warp(stored["name"], *bounds, stored["power"], stored["power_spread"])
 
 
 def _unpack_library(arrays: Mapping[str, NDArray[Any]]) -> Library | None:
