@@ -176,7 +176,7 @@ class Periodic(Term):
         return (self.of,)
 
     def parameters(self, frame: Frame) -> list[Parameter]:
-        found = [Parameter(f"log l[periodic {self.of}]", 0.0, 1.0, (math.log(0.05), math.log(20.0)))]
+        found = [Parameter(f"log l[periodic {self.of}]", 0.0, 1.0, (math.log(0.05), math.log(50.0)))]
         if self.period is None:
             low, high = (math.log(end) for end in PERIOD_BOUNDS)
             starts = tuple(math.log(p) for p in PERIOD_STARTS)
