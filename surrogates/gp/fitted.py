@@ -68,12 +68,14 @@ class FittedHierarchicalGP:
         Returns
         -------
         xr.Dataset over the dims of `at`, in the target's units:
-            mean : of f, trend and common process integrated, averaged over the draws of the hyper-parameters
+            mean : of f, trend and common process integrated, averaged over the draws of the hyper-parameters; of a warped
+                target, of the function whose readings are as often above as below it
             std : of f. With known noise, f includes what the kernel doesn't resolve (the nugget), which a reading tells of
                 at its own place only
             noise_std : of a reading given f. Known noise that `at` holds is given back (also NaN); else it is the mean over
                 each fidelity's readings. If `at` names fidelities it is over the dims of `at`, else over the fidelities (and
-                tasks, where noise is learnt for each)
+                tasks, where noise is learnt for each; and places, where it varies or the target is warped). With a warp,
+                std² + noise_std² is the variance of a reading
 
         Raises
         ------

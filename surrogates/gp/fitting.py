@@ -295,7 +295,7 @@ def log_units(scaled: Scaled, design: Design) -> float:
 
     It sees the contrasts of the data that the flat trend leaves. Each carries one factor of the unit, and its share of
     the warp's Jacobian, the geometric mean of dz/dy: with the power ν/N of the Jacobian, N readings and ν contrasts, the
-    choice of a warp doesn't depend on the unit (Box & Cox 1964, section 3, take it for the same reason).
+    choice of a warp doesn't depend on the unit, as in the Bayesian analysis of Box & Cox (1964; recalled, not looked up).
     """
     y = scaled.readings.y
     contrasts = len(y) - int((design.prior_precision == 0).sum())

@@ -178,7 +178,7 @@ class HierarchicalGP:
             table = warp.table(table, self.schema.target)
         scaled = scale(table, settings, warp)
         if self.likelihood == "student-t":
-            scaled = robust(scaled, replace(settings, solver="auto"))
+            scaled = robust(scaled, replace(settings, solver="auto"), seed=seed)
         self._check_solver(scaled, settings)
         with progress_bar(progress, "fit") as step:
             posterior, problem = fit_posterior(scaled, settings, integrate=self._integrate(), seed=seed, progress=step)

@@ -155,6 +155,19 @@ def test_left_out_readings_are_of_students_t() -> None:
     assert (loo["std"] < 3 * noise).all()
 
 
+def test_large_fits_choose_their_tails_on_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights are those of all readings all the same: nearly those of the fit that takes no part."""
+    data, bad = observed(0.1)
+    whole = fit(data, likelihood="student-t", integrate=False)
+    monkeypatch.setattr("surrogates.gp.robust.MOST", 50)
+    part = fit(data, likelihood="student-t", integrate=False)
+    weights = [model.core.scaled.readings.weight for model in (whole, part)]
+    assert weights[0] is not None
+    assert weights[1] is not None
+    assert (weights[1][bad] < 0.3).all()
+    np.testing.assert_allclose(weights[1], weights[0], atol=0.03)
+
+
 def test_with_noise_that_varies() -> None:
     data, bad = observed(0.1, n=120)
     model = fit(data, likelihood="student-t", noise="varying")
