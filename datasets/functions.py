@@ -6,9 +6,7 @@ sfu.ca/~ssurjano), the documentation of mf2 and SMT, BoTorch, and the code that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
-from types import MappingProxyType
 
 import numpy as np
 
@@ -112,6 +110,11 @@ def _hartmann(x: Floats, *, A: Floats, P: Floats, z: float) -> Floats:
     α = np.array([1.0, 1.2, 3.0, 3.2]) - 0.1 * (1 - z)  # (4,)
     squares = (A * (x[:, None, :] - P) ** 2).sum(axis=2)  # (n, 4)
     return np.asarray(-np.exp(-squares) @ α)
+
+
+def hartmann3_sum(x: Floats, *, shift: float = 1.0) -> Floats:
+    """Hartmann's function at x (n, 3) with all its wells `shift` times as far from the origin: (n,)."""
+    return _hartmann(x, A=_A3, P=shift * _P3, z=1.0)
 
 
 _A3 = np.array([[3.0, 10, 30], [0.1, 10, 35], [3.0, 10, 30], [0.1, 10, 35]])
@@ -230,18 +233,4 @@ hartmann6 = MultiFidelityFunction(
     _KANDASAMY,
     minimum=-3.32237,
     minimisers=((0.20169, 0.150011, 0.476874, 0.275332, 0.311652, 0.6573),),
-)
-#: All of them by the names of their variables here.
-FUNCTIONS: Mapping[str, MultiFidelityFunction] = MappingProxyType(
-    {
-        "forrester": forrester,
-        "nonlinear_sine": nonlinear_sine,
-        "currin": currin,
-        "park91a": park91a,
-        "park91b": park91b,
-        "borehole": borehole,
-        "branin": branin,
-        "hartmann3": hartmann3,
-        "hartmann6": hartmann6,
-    }
 )

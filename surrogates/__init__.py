@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from surrogates.battery import AdaptedUnits, FittedVirtualBattery, VirtualBatteryNet
     from surrogates.control import FittedControl, FittedFamily, OptimalControlNet
-    from surrogates.gp import FittedHierarchicalGP, HierarchicalGP
+    from surrogates.gp import FittedHierarchicalGP, FittedMultiFidelityGP, HierarchicalGP, MultiFidelityGP
     from surrogates.loading import load
     from surrogates.molecules import FittedMolecularNet, MolecularNet
     from surrogates.schema import Schema, as_dataset
@@ -22,9 +22,11 @@ __all__ = [
     "FittedFamily",
     "FittedHierarchicalGP",
     "FittedMolecularNet",
+    "FittedMultiFidelityGP",
     "FittedVirtualBattery",
     "HierarchicalGP",
     "MolecularNet",
+    "MultiFidelityGP",
     "OptimalControlNet",
     "Schema",
     "VirtualBatteryNet",
@@ -41,7 +43,9 @@ _HOMES = {
     "FittedFamily": "surrogates.control",
     "OptimalControlNet": "surrogates.control",
     "FittedHierarchicalGP": "surrogates.gp",
+    "FittedMultiFidelityGP": "surrogates.gp",
     "HierarchicalGP": "surrogates.gp",
+    "MultiFidelityGP": "surrogates.gp",
     "FittedMolecularNet": "surrogates.molecules",
     "MolecularNet": "surrogates.molecules",
     "Schema": "surrogates.schema",

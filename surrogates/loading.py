@@ -16,6 +16,7 @@ FAMILIES = MappingProxyType(
         "hierarchical-gp": ("surrogates.gp", "FittedHierarchicalGP"),
         "adapted-rooms": ("surrogates.battery", "AdaptedUnits"),
         "control-family": ("surrogates.control", "FittedFamily"),
+        "multi-fidelity-gp": ("surrogates.gp", "FittedMultiFidelityGP"),
         "molecular-net": ("surrogates.molecules", "FittedMolecularNet"),
         "virtual-battery": ("surrogates.battery", "FittedVirtualBattery"),
     }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe & Ito (2008): told apart by readers with any kind of colour vision; black is kept for data
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 _STYLES = ("-", "--", ":", "-.")
 _GREY = "0.6"
 
@@ -161,7 +161,7 @@ def parity(truth: xr.DataArray, prediction: xr.Dataset, *, ax: Axes | None = Non
     """
     y, μ, σ = readings(truth, prediction, noise=noise).observed()
     ax = _axes(ax)
-    ax.errorbar(y, μ, yerr=2 * σ, fmt="o", markersize=3, color=_COLOURS[0], ecolor=_GREY, elinewidth=0.8)
+    ax.errorbar(y, μ, yerr=2 * σ, fmt="o", markersize=3, color=COLOURS[0], ecolor=_GREY, elinewidth=0.8)
     ax.axline((float(y.mean()), float(y.mean())), slope=1, color="black", linewidth=0.8)
     name, unit = _name(truth), _unit(truth) or _unit(prediction["mean"])
     ax.set(xlabel=f"observed {name}{unit}", ylabel=f"predicted {name}{unit}")
@@ -184,7 +184,7 @@ def calibration(truth: xr.DataArray, prediction: xr.Dataset, *, ax: Axes | None 
     low, high = (binom.ppf(q, len(y), nominal) / len(y) for q in (0.025, 0.975))
     ax.fill_between(nominal, np.maximum(low, 0), high, color=_GREY, alpha=0.4, linewidth=0, label="95 % if calibrated")
     ax.plot([0, 1], [0, 1], color="black", linewidth=0.8)
-    ax.plot(nominal, empirical, color=_COLOURS[0], label=f"{len(y)} readings")
+    ax.plot(nominal, empirical, color=COLOURS[0], label=f"{len(y)} readings")
     ax.set(xlabel="nominal coverage [1]", ylabel="empirical coverage [1]", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     ax.legend()
     return ax
@@ -217,7 +217,7 @@ def residuals(loo: xr.Dataset, *, task: str | None = None, ax: Axes | None = Non
     number = np.arange(1, heights.size + 1)
     for k, label in enumerate([None] if task is None else dict.fromkeys(labels.tolist())):
         chosen = slice(None) if task is None else labels == label
-        ax.scatter(number[chosen], heights[chosen], s=12, color=_COLOURS[k % len(_COLOURS)], label=label)
+        ax.scatter(number[chosen], heights[chosen], s=12, color=COLOURS[k % len(COLOURS)], label=label)
     for height in (-2, 0, 2):
         ax.axhline(height, color="black", linewidth=0.8, linestyle="-" if height == 0 else "--")
     ax.set(xlabel="number of the reading", ylabel="leave-one-out residual / std [1]")
@@ -283,12 +283,12 @@ def _edges(centres: NDArray[Any]) -> NDArray[Any]:
 def _each(prediction: xr.Dataset, task: str | None) -> Iterator[tuple[dict[str, Any], Any, xr.Dataset]]:
     """Look, label and data of each task's curve; colours repeat with another line style."""
     if task is None:
-        yield {"color": _COLOURS[0]}, None, prediction
+        yield {"color": COLOURS[0]}, None, prediction
         return
     (dim,) = prediction[task].dims
     for k, label in enumerate(prediction[task].values.tolist()):
-        style = _STYLES[k // len(_COLOURS) % len(_STYLES)]
-        yield {"color": _COLOURS[k % len(_COLOURS)], "linestyle": style}, label, prediction.isel({dim: k})
+        style = _STYLES[k // len(COLOURS) % len(_STYLES)]
+        yield {"color": COLOURS[k % len(COLOURS)], "linestyle": style}, label, prediction.isel({dim: k})
 
 
 def _of_task(values: xr.DataArray, x: str, task: str | None, label: object) -> list[NDArray[Any]]:

@@ -32,6 +32,7 @@ class FitReport:
     draws, effective_draws : hyper-parameter draws that predictions average over, and how many equal ones they count for
     sections : named groups of estimates: noise, correlation, length-scales, ...
     loo : scores of the closed-form leave-one-out predictions, at the mode of the hyper-parameters
+    findings : what the fit says about the data, in words
     """
 
     model: str
@@ -51,6 +52,7 @@ class FitReport:
     sections: Mapping[str, Mapping[str, Estimate]]
     loo: Mapping[str, float]
     warnings: tuple[str, ...]
+    findings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
@@ -70,16 +72,19 @@ class FitReport:
             lines += [f"    {name:<{width}}  {estimate}" for name, estimate in estimates.items()]
         scores = ", ".join(f"{name} {value:.4g}" for name, value in self.loo.items())
         lines.append(f"  leave-one-out: {scores or 'no reading can be predicted from the others'}")
+        lines += [f"  {finding}" for finding in self.findings]
         lines += [f"  warning: {warning}" for warning in self.warnings] or ["  no warnings"]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and strings."""
-        return {**asdict(self), "trace": list(self.trace), "warnings": list(self.warnings)}
+        lists = {name: list(getattr(self, name)) for name in ("trace", "warnings", "findings")}
+        return {**asdict(self), **lists}
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> FitReport:
         """The inverse of `to_dict`."""
         sections = {t: {n: Estimate(**e) for n, e in group.items()} for t, group in fields["sections"].items()}
-        lists = {name: tuple(fields[name]) for name in ("trace", "warnings")}
+        # files of earlier versions have no findings
+        lists = {name: tuple(fields.get(name, ())) for name in ("trace", "warnings", "findings")}
         return FitReport(**{**fields, **lists, "sections": sections})

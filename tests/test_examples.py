@@ -107,3 +107,16 @@ def test_molecular_fidelities_make_few_expensive_labels_do(tmp_path: Path) -> No
     row = next(line.split() for line in printed.splitlines() if line.startswith("gap"))
     alone, _, _, together = map(float, row[2:])
     assert together < 0.8 * alone
+
+
+@pytest.mark.slow
+def test_multi_fidelity_gains_where_cheap_values_are_good(tmp_path: Path) -> None:
+    printed, output = run("multi_fidelity.py", tmp_path, "--quick")
+    assert (output / "multi_fidelity.png").stat().st_size > 50_000
+    table = pd.read_csv(output / "multi_fidelity.csv")
+    mean = table.groupby(["measured", "method"])["error"].mean().unstack()
+    assert mean["both"][10] < 0.8 * mean["measured alone"][10]
+    assert mean["Joback's estimate"][10] == pytest.approx(mean["Joback's estimate"][40])  # needs no measurement
+    ratio = {line.split(":")[0]: float(line.split()[-1]) for line in printed.splitlines() if "error without" in line}
+    assert ratio["Forrester"] < 0.1
+    assert ratio["nonlinear sine"] < 1.1

@@ -1,5 +1,7 @@
 """Hierarchical multi-task multi-fidelity Gaussian processes."""
 
+from .fidelity.fitted import FittedMultiFidelityGP
+from .fidelity.model import MultiFidelityGP
 from .fitted import FittedHierarchicalGP
 from .model import HierarchicalGP
 from .tanimoto import Tanimoto
@@ -8,7 +10,9 @@ from .terms import Categorical, Periodic, Smooth, additive
 __all__ = [
     "Categorical",
     "FittedHierarchicalGP",
+    "FittedMultiFidelityGP",
     "HierarchicalGP",
+    "MultiFidelityGP",
     "Periodic",
     "Smooth",
     "Tanimoto",

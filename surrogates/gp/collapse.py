@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from surrogates.errors import DataError
 
-from .design import Design
-from .noise import KnownNoise, LearntNoise, NoiseModel
+from .design import Design, SharedColumns
+from .noise import EXACT, KnownNoise, LearntNoise, NoiseModel
 from .shaped_noise import NoiseBasis, shaped_noise
-from .trends import Trend
+from .trends import Covariate, Trend
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -20,7 +20,10 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Readings:
-    """Scaled single readings.  N readings, d inputs, T tasks."""
+    """Scaled single readings.  N readings, d inputs, T tasks.
+
+    exact : variance that stands for zero, where all readings are exact
+    """
 
     x: Floats  # (N, d)
     y: Floats  # (N,)
@@ -29,15 +32,16 @@ class Readings:
     group: Integers  # (N,) noise group
     groups: tuple[str, ...]  # names of the noise groups
     variance: Floats | None  # (N,) known noise variance
+    exact: float = EXACT
     basis: NoiseBasis | None = None  # of noise that varies with the place
-    weight: Floats | None = None  # (N,) of each reading, as a robust likelihood sees it
+    weight: Floats | None = None  # (N,) of each reading, as Student's t noise sees it
 
     def of_tasks(self, keep: NDArray[np.bool_]) -> Readings:
         """Those readings where `keep` (N,) is true; tasks and groups stay."""
         variance = None if self.variance is None else self.variance[keep]
+        x, y, task, group = self.x[keep], self.y[keep], self.task[keep], self.group[keep]
         weight = None if self.weight is None else self.weight[keep]
-        kept = (self.x[keep], self.y[keep], self.task[keep], self.tasks, self.group[keep], self.groups, variance)
-        return Readings(*kept, self.basis, weight)
+        return replace(self, x=x, y=y, task=task, group=group, variance=variance, weight=weight)
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,10 @@ def collapse(readings: Readings, trend: Trend, prior: TrendPrior) -> Collapsed:
     first, row = _cells(readings.x, readings.task)
     x, task = readings.x[first], readings.task[first]
     noise = _noise(readings, row, x)
-    design = Design(x, task, readings.tasks, trend.columns(x), prior.mean, prior.precision, noise)
+    shared = None
+    if trend.shared:
+        shared = SharedColumns(trend.shared_columns(x), *_normal(trend.shared))
+    design = Design(x, task, readings.tasks, trend.columns(x), prior.mean, prior.precision, noise, shared)
     return Collapsed(design, row)
 
 
@@ -80,9 +87,28 @@ def trend_prior(readings: Readings, trend: Trend) -> TrendPrior:
     least-squares coefficients, and their spread between tasks plus the squared size of one scaled unit.
 
     A flat prior's mean has no influence; it is the least-squares fit, so that the likelihood sees small numbers even
-    where tasks lie far apart.
+    where tasks lie far apart. A trend with a prior of its own for slopes has only its constant flat.
+
+    Covariates have the priors that they come with.
     """
-    columns = trend.columns(readings.x)  # (N, p)
+    prior = _flat_prior(readings, trend) if trend.slope is None else _shrunk(readings, trend, trend.slope)
+    T, (mean, precision) = readings.tasks, _normal(trend.own)
+    return TrendPrior(
+        np.concatenate([prior.mean, np.tile(mean, (T, 1))], axis=1),
+        np.concatenate([prior.precision, np.tile(precision, (T, 1))], axis=1),
+        prior.poor,
+    )
+
+
+def _normal(covariates: tuple[Covariate, ...]) -> tuple[Floats, Floats]:
+    """Mean (r,) and precision (r,) of the covariates' coefficients."""
+    return np.array([c.mean for c in covariates]), np.array([c.deviation**-2 for c in covariates])
+
+
+def _flat_prior(readings: Readings, trend: Trend) -> TrendPrior:
+    if trend.slope is not None:
+        return _shrunk(readings, trend, trend.slope)
+    columns = trend.flat_columns(readings.x)  # (N, p)
     T, p = readings.tasks, columns.shape[1]
     mean, precision = np.zeros((T, p)), np.zeros((T, p))
     if p == 0:
@@ -109,6 +135,19 @@ def trend_prior(readings: Readings, trend: Trend) -> TrendPrior:
     return TrendPrior(mean, precision, tuple(np.flatnonzero(poor).tolist()))
 
 
+def _shrunk(readings: Readings, trend: Trend, slope: float) -> TrendPrior:
+    """Flat constants, slopes N(0, slope²). A task without readings has the constants' mean and spread."""
+    T, p = readings.tasks, trend.flat_columns(readings.x[:1]).shape[1]
+    mean, precision = np.zeros((T, p)), np.full((T, p), slope**-2)
+    counts = np.bincount(readings.task, minlength=T)
+    sums = np.bincount(readings.task, readings.y, minlength=T)
+    seen = counts > 0
+    mean[seen, 0], precision[seen, 0] = sums[seen] / counts[seen], 0.0
+    mean[~seen, 0] = mean[seen, 0].mean()
+    precision[~seen, 0] = 1.0 / (1.0 + mean[seen, 0].var())
+    return TrendPrior(mean, precision, tuple(np.flatnonzero(~seen).tolist()))
+
+
 def _cells(x: Floats, task: Integers) -> tuple[Integers, Integers]:
     """One reading of every (task, place), sorted by task and place, and each reading's cell."""
     order = np.lexsort((*x.T[::-1], task))
@@ -123,7 +162,7 @@ def _cells(x: Floats, task: Integers) -> tuple[Integers, Integers]:
 def _noise(readings: Readings, row: Integers, places: Floats) -> NoiseModel:
     n = len(places)
     if readings.variance is not None:
-        return _known(readings.y, readings.variance, row, n)
+        return replace(_known(readings.y, readings.variance, row, n), exact=readings.exact)
     if readings.basis is not None or readings.weight is not None:
         features = np.zeros((n, 0)) if readings.basis is None else readings.basis(places)
         return shaped_noise(readings.y, readings.group, readings.groups, row, features, readings.weight)

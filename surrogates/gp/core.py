@@ -9,12 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from surrogates.posterior import Moments
+from surrogates.health import Smoothing
+from surrogates.posterior import Moments, mix
 from surrogates.schema import Points
 
 from .collapse import Readings, trend_prior
 from .crossed import crossed_moments
-from .fitting import Problem, Scaled, Settings, conditioner, make_problem, rescale, usable_solvers
+from .fitting import Problem, conditioner, make_problem, usable_solvers
+from .health import Draw, smoothing
 from .kernels import Kernel
 from .laplace import Draws
 from .leave_one_out import Solved, indispensable, leave_one_out
@@ -22,8 +24,9 @@ from .library import Library
 from .niw import Hyper, NiwProcess, niw_alpha, niw_process
 from .objective import Layout
 from .outputs import Output
+from .preparing import Scaled, Settings, rescale
 from .process import Conditioned, Process, StationaryCorrelations
-from .robust import reweighted
+from .student_t import reweighted
 from .tanimoto import TanimotoCorrelations
 
 Floats = NDArray[np.float64]
@@ -116,13 +119,27 @@ class Core:
         return Output(self.scaled.target, self.scaled.warp)
 
     def leave_one_out(self) -> Moments:
-        """Mean and variance of every reading given the others, in the target's units; hyper-parameters are kept."""
-        draws = [self.mode] if self.niw is not None else list(self.draws.parameters)
-        return self.output.mixed([self._leave_one_out(θ) for θ in draws], self.weights)
+        """Mean and variance of every scaled, warped reading given the others, hyper-parameters kept."""
+        return mix(self._left_out_parts(), self.weights)
+
+    def left_out_outputs(self) -> Moments:
+        """The same in the target's own units."""
+        return self.output.mixed(self._left_out_parts(), self.weights)
 
     def leave_one_out_at_mode(self) -> Moments:
         """The same at the hyper-parameters' mode alone, which costs one evaluation; in scaled, warped units."""
         return self._leave_one_out(self.mode)
+
+    def smoothing(self) -> Smoothing | None:
+        """Leverage and influence of every reading, in the target's units; None in paper mode, whose plug-in has none."""
+        if self.niw is not None:
+            return None
+        noise = self.problem.objective.design.noise
+        parts = zip(self.processes, self.weights, self.log_noise(), strict=True)
+        draws = [
+            Draw(process, w, noise.reading_variance(φ)) for process, w, φ in parts if isinstance(process, Conditioned)
+        ]
+        return smoothing(draws, self.problem.collapsed, self.scaled.readings.y, unit=self.scaled.target.spread)
 
     def with_readings(self, readings: Readings, library: Library | None) -> Core:
         """The same hyper-parameters and scaling, on other readings; `library` holds all their places, where vectors are."""
@@ -135,6 +152,10 @@ class Core:
         if settings.solver != "auto" and settings.solver not in usable_solvers(scaled, settings):
             settings = replace(settings, solver="auto")
         return Core(scaled, settings, self.draws, self.mode)
+
+    def _left_out_parts(self) -> list[Moments]:
+        draws = [self.mode] if self.niw is not None else list(self.draws.parameters)
+        return [self._leave_one_out(θ) for θ in draws]
 
     def _leave_one_out(self, θ: Floats) -> Moments:
         solved, weight = self._solved(θ), self.scaled.readings.weight

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,20 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
+class SharedColumns(NamedTuple):
+    """Trend columns (n, r) with one coefficient for all tasks, and its normal prior (r,), (r,)."""
+
+    columns: Floats
+    mean: Floats
+    precision: Floats
+
+
 @dataclass(frozen=True)
 class Design:
-    """Rows sorted by task, then by place.  n rows, d inputs, T tasks, p trend columns per task, q = pT.
+    """Rows sorted by task, then by place.  n rows, d inputs, T tasks, p trend columns per task, q = pT + r.
 
     prior_mean, prior_precision : (T, p) of the trend coefficients; precision 0 is a flat prior
+    shared : further columns, whose coefficients all tasks have in common; None: there are none
     """
 
     x: Floats  # (n, d) scaled inputs
@@ -28,19 +38,28 @@ class Design:
     prior_mean: Floats  # (T, p)
     prior_precision: Floats  # (T, p)
     noise: NoiseModel
+    shared: SharedColumns | None = None
 
     @cached_property
     def H(self) -> Floats:
-        """(n, q) trend columns, each task in its own block."""
+        """(n, q) trend columns, each task in its own block, shared ones behind them."""
         n, p = self.basis.shape
         H = np.zeros((n, self.tasks, p))
         H[np.arange(n), self.task] = self.basis
-        return H.reshape(n, self.tasks * p)
+        blocks = H.reshape(n, self.tasks * p)
+        return blocks if self.shared is None else np.concatenate([blocks, self.shared.columns], axis=1)
+
+    @cached_property
+    def precision(self) -> Floats:
+        """(q,) of the normal priors of all columns' coefficients."""
+        own = self.prior_precision.ravel()
+        return own if self.shared is None else np.concatenate([own, self.shared.precision])
 
     @cached_property
     def offset(self) -> Floats:
         """(n,) the trend's prior mean at every row."""
-        return np.asarray((self.basis * self.prior_mean[self.task]).sum(axis=1))
+        own = np.asarray((self.basis * self.prior_mean[self.task]).sum(axis=1))
+        return own if self.shared is None else own + self.shared.columns @ self.shared.mean
 
     @cached_property
     def bounds(self) -> Integers:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import fdtr, fdtrc
 
-from surrogates.schema import Table
+from surrogates.schema import Label, Table, Vocabulary
 
 from .core import Core
 from .fitting import Posterior
+from .objective import Layout
+from .robust import Robust
 
 Floats = NDArray[np.float64]
 #: means of left-out residuals over their standard deviations, in standard errors, that speak of a bias
@@ -20,6 +24,8 @@ BIAS, LEAST_BIAS = 3.5, 0.4
 MISFIT = 1e-5
 #: and sizes, as multiples of what was promised, that matter
 TOO_LARGE, TOO_SMALL = 1.5, 0.4
+#: share of a task's variance, common to all, below which it takes nothing from the others
+HARDLY = 0.2
 #: fewer readings of a fidelity or a task say nothing about their residuals
 ENOUGH = 5
 
@@ -35,7 +41,7 @@ def fit_warnings(table: Table, core: Core, posterior: Posterior) -> list[str]:
     if core.niw is None and not core.scaled.target.constant:
         z = _left_out(core)
         found += _biased_fidelities(table, z) + _misfit_tasks(table, z)
-    return found + _bounds(table, core, posterior)
+    return found + outlying_tasks(core, table.vocabulary.tasks) + _bounds(table, core, posterior)
 
 
 def _little_data(table: Table, core: Core) -> list[str]:
@@ -107,20 +113,46 @@ def _misfit_tasks(table: Table, z: Floats) -> list[str]:
     ]
 
 
+def outlying_tasks(core: Core, labels: Sequence[Label | None]) -> list[str]:
+    """Of robust sharing: tasks that stand apart, and those that have hardly anything in common with the others."""
+    sharing = core.layout.sharing
+    if not isinstance(sharing, Robust):
+        return []
+    own = "length-scales and noise" if core.settings.has_noise_by_task else "length-scales"
+    found = [
+        f"task {labels[t]!r} is an outlier: shared structure hurts it; it stands apart, with {own} of its own"
+        for t in sharing.apart
+    ]
+    ρ = np.stack([sharing.correlations(core.layout.split(θ).sharing) for θ in core.draws.parameters])
+    share, together = core.draws.weights @ ρ, list(sharing.sharing)
+    typical = float(np.median(share[together]))
+    found += [
+        f"task {labels[t]!r} is an outlier: it has hardly anything in common with the others, and takes nothing from them"
+        for t in together
+        if share[t] < HARDLY and typical > 0.5
+    ]
+    return found
+
+
 def _bounds(table: Table, core: Core, posterior: Posterior) -> list[str]:
     if core.scaled.target.constant:
         return []
-    layout, inputs = core.layout, list(table.vocabulary.units)[:-1]
-    at_bound = [
-        _readable(name, inputs)
-        for name, θ, (low, high) in zip(layout.names, posterior.mode, layout.bounds, strict=True)
-        if θ <= low + 1e-9 or θ >= high - 1e-9
-    ]
+    at_bound = at_bounds(core.layout, posterior.mode, table.vocabulary)
     return [f"at their bounds: {', '.join(at_bound)}; the best values may lie beyond"] if at_bound else []
 
 
-def _readable(name: str, inputs: list[str]) -> str:
-    """Names of length-scales by input: log l[0] -> log l[speed]."""
+def at_bounds(layout: Layout, mode: Floats, vocabulary: Vocabulary) -> list[str]:
+    """Names of the hyper-parameters (p,) that ended at a bound."""
+    return [
+        _readable(name, list(vocabulary.units)[:-1], vocabulary.tasks)
+        for name, θ, (low, high) in zip(layout.names, mode, layout.bounds, strict=True)
+        if θ <= low + 1e-9 or θ >= high - 1e-9
+    ]
+
+
+def _readable(name: str, inputs: list[str], tasks: Sequence[Label | None]) -> str:
+    """Names of length-scales by input, those of tasks by label: log l[0] -> log l[speed], task 2 -> task steel."""
+    name = re.sub(r"(?<=task )\d+", lambda found: str(tasks[int(found.group())]), name)
     for k, label in enumerate(inputs):
         for end in ("]", ","):
             name = name.replace(f"log l[{k}{end}", f"log l[{label}{end}")

@@ -4,49 +4,45 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from surrogates.errors import DataError, NumericalError
-from surrogates.scaling import InputScaling, TargetScaling
-from surrogates.schema import Points, Table
+from surrogates.errors import NumericalError
 from surrogates.training import Minimum, lbfgs, newton
 
-from .collapse import Collapsed, Readings, TrendPrior, collapse, trend_prior
+from .collapse import Collapsed, Readings, collapse, trend_prior
 from .composite import Composite, CompositeCorrelations, CompositeGram
 from .custom import CustomKernel, CustomSolver
 from .design import Design
-from .kernels import Kernel
+from .evidence import difference_curvature
+from .gram import Gram
 from .laplace import Draws, laplace_draws
 from .library import Library
 from .mixtures import MixtureGram
 from .noise import KnownNoise
 from .objective import Layout, Objective, ShapeParameters, Value
+from .preparing import Scaled, Settings, log_units
 from .process import Conditioned, Correlations, StationaryCorrelations, condition
-from .shaped_noise import NoiseBasis, ShapedNoise, evidence_bound
-from .sharing import Coregional, Exchangeable, Sharing
+from .robust import Robust
+from .shaped_noise import ShapedNoise, evidence_bound
+from .sharing import AMPLITUDE_PRIOR, Coregional, Exchangeable, Sharing
 from .solvers import SOLVERS, applicable_solvers, choose_solver
 from .solvers._base import Solver
 from .solvers.dense import Dense
 from .tanimoto import Tanimoto, TanimotoCorrelations
-from .trends import Basis, Trend, make_trend
-from .warping import Warp
+from .trends import Trend
 
 Floats = NDArray[np.float64]
-AnyKernel = Kernel | CustomKernel | Tanimoto | Composite
 #: more rows than this start on a subset of them
 SUBSET_ABOVE = 200
 #: up to so many rows the hyper-parameters are integrated by default: at 200 it adds 2 % coverage, at 300 nothing
 INTEGRATE_UP_TO = 250
 #: normal prior of log noise variances; it keeps the precise fidelity's from running to its lower bound
 NOISE_PRIOR = (math.log(0.02), 2.5)
-#: choices of noise that varies with the place, and whether it does so with squares and products too
-VARYING = MappingProxyType({"varying": False, "varying-quadratic": True})
 #: (length-scale, correlation, noise variance) of the starts: detail explained by the processes, or by the noise
 STARTS = ((0.2, 0.9, 0.01), (0.7, 0.5, 0.2))
 #: more rows than this start on two subsets, and end at a looser tolerance
@@ -57,37 +53,6 @@ TOLERANCE = 1e-3
 ROUGH = 0.3
 #: points tried and draws kept; fewer points as rows grow, since each costs more and the posterior gets narrower
 MOST_POINTS, LEAST_POINTS, POINTS_TIMES_ROWS, DRAWS = 240, 24, 6000, 32
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The choices of a `HierarchicalGP` that shape its likelihood."""
-
-    kernel: AnyKernel
-    trend: str | Basis
-    sharing: str
-    rank: int
-    noise: str
-    solver: str
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """Observations in scaled units, with the way back.
-
-    library : of a Tanimoto kernel, the places that stand for vectors; their numbers are the only column of x
-    warp : under which the readings were taken, before they were scaled
-    degrees : of freedom of Student's t noise; then the readings have weights
-    """
-
-    inputs: InputScaling
-    target: TargetScaling
-    trend: Trend
-    prior: TrendPrior
-    readings: Readings
-    library: Library | None = None
-    warp: Warp | None = None
-    degrees: float | None = None
 
 
 @dataclass(frozen=True)
@@ -116,60 +81,14 @@ class Problem(NamedTuple):
     objective: Objective
 
 
-def scale(table: Table, settings: Settings, warp: Warp | None = None) -> Scaled:
-    """Scale inputs and target, and prepare the trend; the table's target is warped already."""
-    inputs, x, library = _scale_inputs(table, settings.kernel)
-    trend = make_trend(settings.trend, x)
-    if isinstance(settings.kernel, Composite):  # along labels and around a circle there is no trend
-        trend = replace(trend, active=tuple(k for k in trend.active if k in settings.kernel.trending))
-    target = TargetScaling.fit(table.y, table.task, trend.columns(x))
-    readings = make_readings(table, x, target, settings.noise)
-    return Scaled(inputs, target, trend, trend_prior(readings, trend), readings, library, warp)
-
-
-def _scale_inputs(table: Table, kernel: AnyKernel) -> tuple[InputScaling, Floats, Library | None]:
-    """Inputs in the unit cube; or vectors' places as numbers, which aren't scaled."""
-    if isinstance(kernel, Tanimoto):
-        library, x = kernel.number(table)
-        return InputScaling(np.zeros(1), np.ones(1)), x, library
-    inputs = InputScaling.fit(table.x)
-    return inputs, inputs(table.x), None
-
-
-def rescale(table: Table | Points, scaled: Scaled, settings: Settings) -> tuple[Floats, Library | None]:
-    """Further inputs in the scaling of the fit; vectors' new places get numbers behind the known ones."""
-    if isinstance(settings.kernel, Tanimoto):
-        library, x = settings.kernel.number(table, scaled.library)
-        return x, library
-    return scaled.inputs(table.x), None
-
-
-def make_readings(table: Table, x: Floats, target: TargetScaling, noise: str) -> Readings:
-    """Scaled readings with their noise groups.  x: (N, d) scaled inputs."""
-    vocabulary = table.vocabulary
-    T, F = len(vocabulary.tasks), len(vocabulary.fidelities)
-    variance = None
-    if noise == "known":
-        if table.noise_variance is None:
-            raise DataError("noise='known', but the schema names no noise variable; give Schema(noise=...) one")
-        variance = table.noise_variance / target.spread**2
-    names = [str(label) if label is not None else "all" for label in vocabulary.fidelities]
-    group = table.fidelity
-    if noise == "task-fidelity":
-        group = table.task * F + table.fidelity
-        names = [f"{t}, {name}" for t in vocabulary.tasks for name in names]
-    basis = None
-    if noise in VARYING:
-        labels = [k for k, name in enumerate(vocabulary.units) if name in vocabulary.categories]
-        columns = tuple(k for k in range(x.shape[1]) if np.ptp(x[:, k]) > 0 and k not in labels)
-        basis = NoiseBasis(columns, VARYING[noise])
-    return Readings(x, target(table.y), table.task, T, group, tuple(names), variance, basis)
-
-
 def make_sharing(settings: Settings, tasks: int) -> Sharing:
     """The task covariance that the settings ask for."""
+    if not isinstance(settings.sharing, str):
+        return settings.sharing
     if settings.sharing == "icm":
         return Coregional(tasks, min(settings.rank, tasks))
+    if settings.sharing == "robust" and tasks > 1:
+        return Robust(tasks, settings.apart)
     return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1)
 
 
@@ -210,8 +129,11 @@ def make_solver(settings: Settings, design: Design, sharing: Sharing, library: L
         return CustomSolver(design, settings.kernel)
     if isinstance(settings.kernel, Composite):
         return Dense(design, CompositeGram(design.x, design.task, design.tasks, settings.kernel))
+    kernels = (settings.kernel,) * sharing.components
+    if settings.blind:
+        return Dense(design, Gram(design.x[:, : -settings.blind], design.task, design.tasks, kernels))
     name = choose_solver(design, sharing) if settings.solver == "auto" else settings.solver
-    return SOLVERS[name](design, (settings.kernel,) * sharing.components)
+    return SOLVERS[name](design, kernels)
 
 
 def conditioner(
@@ -232,45 +154,79 @@ def conditioner(
             correlations = TanimotoCorrelations(library, state.shapes)
         else:
             kernels = (settings.kernel,) * len(state.mixing.matrix)
-            correlations = StationaryCorrelations(kernels, state.shapes)
+            unseen = np.full((len(state.shapes), settings.blind), np.inf)
+            correlations = StationaryCorrelations(kernels, np.concatenate([state.shapes, unseen], axis=1))
         noise = objective.design.noise
         nugget = noise.nugget(objective.layout.split(θ).log_noise) if isinstance(noise, KnownNoise) else 0.0
-        return condition(objective.design, trend, correlations, state, objective.inverse(state), nugget)
+        inverse = objective.inverse(state)
+        return condition(objective.design, trend, correlations, state, inverse, nugget, settings.blind)
 
     return at
 
 
 def fit_posterior(
-    scaled: Scaled, settings: Settings, *, integrate: bool | None, seed: int, progress: Callable[[float], None]
+    scaled: Scaled,
+    settings: Settings,
+    *,
+    integrate: bool | None,
+    seed: int,
+    progress: Callable[[float], None],
+    near: Sequence[Floats] = (),
 ) -> tuple[Posterior, Problem]:
-    """Minimise the objective, then draw around the minimum."""
+    """Minimise the objective, then draw around the minimum; from starts `near` it (p,), if there are any."""
+    posterior, problem = climb(scaled, settings, seed=seed, progress=progress, near=near)
+    rows = len(problem.objective.design.x)
+    if rows <= INTEGRATE_UP_TO if integrate is None else integrate:
+        posterior = integrated(posterior, problem, count=points_tried(rows), seed=seed)
+    return posterior, problem
+
+
+def climb(
+    scaled: Scaled,
+    settings: Settings,
+    *,
+    seed: int,
+    progress: Callable[[float], None],
+    near: Sequence[Floats] = (),
+) -> tuple[Posterior, Problem]:
+    """The objective's minimum, from several starts or from those `near` it; its only draw is the mode."""
     problem = make_problem(scaled, settings)
     objective, layout = problem.objective, problem.objective.layout
     rows = len(objective.design.x)
-    starts = _starts(settings, layout)
+    starts = [Start(x) for x in near] or _starts(settings, layout)
     evaluations = 0
-    if rows > SUBSET_ABOVE and not isinstance(settings.kernel, CustomKernel) and objective.solver.name == "dense":
-        start, evaluations = _start_on_subsets(scaled, settings, starts, rows, seed)
-        starts = [start]
+    if (
+        not near
+        and rows > SUBSET_ABOVE
+        and not isinstance(settings.kernel, CustomKernel)
+        and objective.solver.name == "dense"
+    ):
+        first, evaluations = _start_on_subsets(scaled, settings, starts, rows, seed)
+        starts = [first]
     rough = _rough(objective, starts, progress)
     best = _descend(objective, rough, progress, tolerance=TOLERANCE if rows <= LARGE else 10 * TOLERANCE)
-    wanted = rows <= INTEGRATE_UP_TO if integrate is None else integrate
-    draws = Draws(best.x[None], np.ones(1), 1.0)
-    if wanted:
-        curvature = best.curvature if best.curvature is not None else _difference_curvature(objective, best.x)
-        draws = laplace_draws(
-            lambda θ: objective(θ, 0).value,
-            best.x,
-            curvature,
-            layout.bounds,
-            count=_points(rows),
-            keep=DRAWS,
-            seed=seed,
-        )
     likelihood = -best.value - objective.log_prior(best.x) + log_units(scaled, objective.design)
     if scaled.degrees is not None and scaled.readings.weight is not None:
         likelihood += evidence_bound(scaled.readings.weight, scaled.degrees)
+    draws = Draws(best.x[None], np.ones(1), 1.0)
     return Posterior(layout, best.x, draws, best, evaluations + objective.evaluations, likelihood), problem
+
+
+def integrated(posterior: Posterior, problem: Problem, *, count: int, seed: int) -> Posterior:
+    """The same posterior, with weighted draws out of `count` points tried."""
+    objective, best = problem.objective, posterior.minimum
+    before = objective.evaluations
+    curvature = best.curvature if best.curvature is not None else difference_curvature(objective, best.x)
+    draws = laplace_draws(
+        lambda θ: objective(θ, 0).value,
+        best.x,
+        curvature,
+        posterior.layout.bounds,
+        count=count,
+        keep=DRAWS,
+        seed=seed,
+    )
+    return replace(posterior, draws=draws, evaluations=posterior.evaluations + objective.evaluations - before)
 
 
 def quick_minimum(scaled: Scaled, settings: Settings, start: Start | None = None) -> tuple[Minimum, Problem]:
@@ -290,23 +246,7 @@ def thinned(scaled: Scaled, rows: int, seed: int) -> Scaled:
     return replace(scaled, readings=subset, prior=trend_prior(subset, scaled.trend))
 
 
-def log_units(scaled: Scaled, design: Design) -> float:
-    """What brings a restricted log-likelihood from scaled readings to the target's own units.
-
-    It sees the contrasts of the data that the flat trend leaves. Each carries one factor of the unit, and its share of
-    the warp's Jacobian, the geometric mean of dz/dy: with the power ν/N of the Jacobian, N readings and ν contrasts, the
-    choice of a warp doesn't depend on the unit, as in the Bayesian analysis of Box & Cox (1964; recalled, not looked up).
-    """
-    y = scaled.readings.y
-    contrasts = len(y) - int((design.prior_precision == 0).sum())
-    total = -contrasts * math.log(scaled.target.spread)
-    if scaled.warp is not None:
-        z = scaled.target.mean(y)
-        total += contrasts * float(scaled.warp.log_slope(scaled.warp.inverse(z)).mean())
-    return total
-
-
-def _points(rows: int) -> int:
+def points_tried(rows: int) -> int:
     """How many hyper-parameter points to try."""
     return int(np.clip(POINTS_TIMES_ROWS // rows, LEAST_POINTS, MOST_POINTS))
 
@@ -316,15 +256,17 @@ def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParame
         return settings.kernel.shape_parameters()
     if isinstance(settings.kernel, Tanimoto | Composite):
         return settings.kernel.shape_parameters(sharing.components)
-    d = design.x.shape[1]
-    suffix = [""] if sharing.components == 1 else [", common", ", own"]
-    names = tuple(f"log l[{k}{s}]" for s in suffix for k in range(d))
+    d = design.x.shape[1] - settings.blind
+    suffixes = [f", {name}" if name else "" for name in sharing.component_names]
+    names = tuple(f"log l[{k}{suffix}]" for suffix in suffixes for k in range(d))
     size = len(names)
-    bounds = [(math.log(0.02), math.log(20.0))] * size
+    bounds = [(math.log(0.02), math.log(settings.widest))] * size
     # distances grow with the root of the number of inputs (Hvarfner, Hellsten & Nardi 2024)
-    varying = max(1, int((np.ptp(design.x, axis=0) > 0).sum()))
-    mean = np.full(size, math.log(0.4) + 0.5 * math.log(varying))
-    return ShapeParameters(names, mean, np.full(size, 1.2), bounds, True, sharing.components)
+    varying = max(1, int((np.ptp(design.x[:, :d], axis=0) > 0).sum()))
+    mean, deviation = np.full(size, math.log(0.4) + 0.5 * math.log(varying)), np.full(size, settings.spread)
+    if settings.lengthscales is not None:
+        mean, deviation = (np.array(part) for part in settings.lengthscales)
+    return ShapeParameters(names, mean, deviation, bounds, True, sharing.components)
 
 
 def _starts(settings: Settings, layout: Layout) -> list[Start]:
@@ -338,11 +280,17 @@ def _starts(settings: Settings, layout: Layout) -> list[Start]:
             for shapes in settings.kernel.starts(l, layout.shapes.components)
         ]
     is_stationary = layout.shapes.logarithmic
-    return [
+    starts = [
         Start(layout.join(shapes, layout.sharing.start(ρ), layout.noise_start(math.log(σ2))))
         for l, ρ, σ2 in STARTS
         for shapes in [np.full(len(layout.shapes.names), math.log(l)) if is_stationary else layout.shapes.mean]
     ]
+    if isinstance(layout.sharing, Exchangeable) and layout.sharing.amplitude != AMPLITUDE_PRIOR:
+        # processes that may well be next to nothing: one start says that they are
+        small, (mean, deviation) = starts[1].x.copy(), layout.sharing.amplitude
+        small[layout.names.index("log s")] = mean - 2 * deviation
+        starts.append(Start(small))
+    return starts
 
 
 def _rough(objective: Objective, starts: list[Start], progress: Callable[[float], None]) -> Start:
@@ -399,7 +347,7 @@ def _start_on_subsets(
         best = _descend(problem.objective, rough, lambda value: None, tolerance=tolerance)
         correction = None
         if rows > LARGE and following == rows and best.curvature is not None:
-            correction = (_difference_curvature(problem.objective, best.x) - best.curvature) * (rows / size)
+            correction = (difference_curvature(problem.objective, best.x) - best.curvature) * (rows / size)
         starts = [Start(best.x, correction)]
         evaluations += problem.objective.evaluations
     return starts[0], evaluations
@@ -419,16 +367,3 @@ def _subset(scaled: Scaled, share: float, seed: int) -> Readings:
         size = min(len(mine), max(minimum, math.ceil(share * len(mine))))
         keep[np.random.default_rng(seed).choice(mine, size, replace=False)] = True
     return readings.of_tasks(keep)
-
-
-def _difference_curvature(objective: Objective, θ: Floats) -> Floats:
-    """Hessian (p, p) by central differences of the gradient, made positive definite."""
-    step = 1e-4
-    columns = []
-    for e in step * np.eye(len(θ)):
-        up, down = objective(θ + e, 1).gradient, objective(θ - e, 1).gradient
-        assert up is not None
-        assert down is not None
-        columns.append((up - down) / (2 * step))
-    values, vectors = np.linalg.eigh(0.5 * (np.array(columns) + np.array(columns).T))
-    return np.asarray((vectors * np.maximum(values, 1e-2)) @ vectors.T)

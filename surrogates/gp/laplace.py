@@ -7,6 +7,7 @@ are quasi-random, so that a few suffice, and are weighted by the true posterior 
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtri, ndtri
+from scipy.special import chdtri, gammaln, logsumexp, ndtri
 from scipy.stats import qmc
 
 from surrogates.errors import NumericalError
@@ -25,11 +26,15 @@ TAILS = 5.0
 
 
 class Draws(NamedTuple):
-    """Hyper-parameters (k, p) with normalised weights (k,); effective: 1/Σ w² of all points tried."""
+    """Hyper-parameters (k, p) with normalised weights (k,); effective: 1/Σ w² of all points tried.
+
+    log_integral : estimate of log ∫ exp(-objective) over the box of the bounds; NaN where nothing was integrated
+    """
 
     parameters: Floats
     weights: Floats
     effective: float
+    log_integral: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,12 @@ class _Proposal:
         return np.asarray(self.centre + np.linalg.solve(self.factor.T, z.T).T)
 
     def log_density(self, θ: Floats) -> Floats:
-        """Up to a constant, at θ (k, p)."""
+        """Of `count` points together, at θ (k, p)."""
+        p = len(self.centre)
         z = (θ - self.centre) @ self.factor
-        spread = -0.5 * (TAILS + len(self.centre)) * np.log1p((z * z).sum(axis=1) / TAILS)
-        return np.asarray(np.log(np.diag(self.factor)).sum() + spread + np.log(self.count))
+        spread = -0.5 * (TAILS + p) * np.log1p((z * z).sum(axis=1) / TAILS)
+        constant = gammaln(0.5 * (TAILS + p)) - gammaln(0.5 * TAILS) - 0.5 * p * np.log(TAILS * np.pi)
+        return np.asarray(constant + np.log(np.diag(self.factor)).sum() + spread + np.log(self.count))
 
 
 def laplace_draws(
@@ -103,14 +110,19 @@ def laplace_draws(
     more = second.draw(seed + 1)
     points = np.concatenate([points, more])
     values = np.concatenate([values, log_posterior(more)])
-    weights = _truncated(values - np.logaddexp(first.log_density(points), second.log_density(points)))
+    log_weights = values - np.logaddexp(first.log_density(points), second.log_density(points))
+    integral = float(logsumexp(log_weights[1:]))  # of those that were drawn: the mode was put there
+    weights = _truncated(log_weights)
     effective = float(1.0 / (weights @ weights))
     chosen, copies = np.unique(_systematic(weights, min(keep, count)), return_counts=True)
-    return Draws(points[chosen][:, back], copies / copies.sum(), effective)
+    return Draws(points[chosen][:, back], copies / copies.sum(), effective, integral)
 
 
 def _lower(precision: Floats) -> Floats:
-    return np.asarray(np.linalg.cholesky(precision), dtype=np.float64)
+    try:
+        return np.asarray(np.linalg.cholesky(precision), dtype=np.float64)
+    except np.linalg.LinAlgError as error:
+        raise NumericalError("the curvature at the hyper-parameters' mode isn't positive definite") from error
 
 
 def _values(objective: Callable[[Floats], float], points: Floats, bounds: Floats) -> Floats:

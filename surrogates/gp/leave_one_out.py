@@ -37,8 +37,9 @@ def indispensable(design: Design) -> NDArray[np.bool_]:
     found = np.zeros(len(design.x), dtype=bool)
     for t in range(design.tasks):
         rows = slice(int(design.bounds[t]), int(design.bounds[t + 1]))
-        if design.basis.shape[1] and rows.stop > rows.start and (design.prior_precision[t] == 0).all():
-            Q = np.linalg.qr(design.basis[rows])[0]
+        flat = design.prior_precision[t] == 0
+        if flat.any() and rows.stop > rows.start:
+            Q = np.linalg.qr(design.basis[rows][:, flat])[0]
             found[rows] = (Q * Q).sum(axis=1) > 1 - 1e-9
     return found
 

@@ -131,6 +131,7 @@ class KnownNoise:
     variance: Floats  # (n,) its known variance
     constant: float
     readings: Floats  # (N,) known variance of every reading
+    exact: float = EXACT  # what stands for zero on the diagonal
 
     @cached_property
     def is_exact(self) -> bool:
@@ -152,7 +153,7 @@ class KnownNoise:
 
     def rows(self, φ: Floats) -> Rows:
         """Collapsed data at φ, which is (1,), or empty where the fit's readings were exact."""
-        return Rows(self.mean, self.variance + (self.nugget(φ) if len(φ) else EXACT), self.constant)
+        return Rows(self.mean, self.variance + (self.nugget(φ) if len(φ) else self.exact), self.constant)
 
     def gradient(self, φ: Floats, rows: Rows, α: Floats, p_diagonal: Floats) -> Floats:
         """∂ℓ/∂φ = ½ η² Σ_i (α_i² - P_ii)."""

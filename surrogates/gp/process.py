@@ -77,6 +77,7 @@ class Conditioned:
     """Posterior given the rows of a design.  Made by `condition`; immutable, with factors of its own.
 
     nugget : variance of f that its kernel doesn't resolve, own to each (task, place) and part of every row's D
+    blind : how many of the last inputs belong to the trend alone; they don't tell places apart
     """
 
     design: Design
@@ -86,24 +87,25 @@ class Conditioned:
     inverse: Inverse
     alpha: Floats  # (n,)
     beta: Floats  # (T, p), prior mean included
+    gamma: Floats  # (r,) of the shared columns, prior mean included
     B: Floats  # Σ⁻¹H (n, q)
     L_A: Floats  # (q, q)
     root_A: Floats  # (q, q) L_A⁻¹
     nugget: float
+    blind: int = 0
 
     def moments(self, x: Floats, task: Integers, *, beside: bool = False) -> Moments:
         """Mean and variance at x (m, d) of tasks (m,); or infinitely close to it, where no place was read."""
-        K = self._cross(x, task) if beside else self._cross_with_nugget(x, task)
-        columns = self.trend.columns(x)
-        mean = (columns * self.beta[task]).sum(axis=1) + K.T @ self.alpha
+        K = self.cross(x, task) if beside else self._cross_with_nugget(x, task)
+        mean = self._trend_mean(x, task) + K.T @ self.alpha
         # NumPy's products only: alternating with SciPy's, two thread pools would get in each other's way
         if self.inverse.root is None:
             SK = self.inverse.solve(K)
-            explained, u = np.einsum("nm,nm->m", K, SK), self._unexplained_trend(columns, task, SK)
+            explained, u = np.einsum("nm,nm->m", K, SK), self._unexplained_trend(x, task, SK)
         else:
             half = self.inverse.root @ K
             explained, u = np.einsum("nm,nm->m", half, half), -(self.B.T @ K)
-            self.add_own(u, columns, task)
+            self._add_trend(u, x, task)
         V = self.root_A @ u
         variance = self._prior_variance(x, task) - explained + np.einsum("qm,qm->m", V, V)
         return Moments(mean, np.maximum(variance, 0.0))
@@ -114,15 +116,15 @@ class Conditioned:
         ∂m*/∂x = J_h'β̂ + J_k'α;  ∂v*/∂x = ∂k** - 2 J_k'(Σ⁻¹k* + B A⁻¹u) + 2 J_h'A⁻¹u
         """
         design = self.design
-        SK = self.inverse.solve(self._cross(x, task))
-        c = solve_factored(self.L_A, self._unexplained_trend(self.trend.columns(x), task, SK))  # A⁻¹u (q, m)
+        SK = self.inverse.solve(self.cross(x, task))
+        c = solve_factored(self.L_A, self._unexplained_trend(x, task, SK))  # A⁻¹u (q, m)
         R = SK + self.B @ c
-        J = self.trend.jacobian(x)  # (m, p, d)
+        J, shared = self.trend.jacobian(x), self.trend.shared_jacobian(x)  # (m, p, d), (m, r, d)
         weights = [self._mixed(B, task) for B in self.state.mixing.matrix]
-        mean = np.einsum("mpd,mp->md", J, self.beta[task])
+        mean = np.einsum("mpd,mp->md", J, self.beta[task]) + np.einsum("mrd,r->md", shared, self.gamma)
         mean += self.correlations.slope_products(design.x, x, [w * self.alpha[:, None] for w in weights])
-        own = c.reshape(design.tasks, design.basis.shape[1], len(x))[task, :, np.arange(len(x))]  # (m, p)
-        variance = 2 * np.einsum("mpd,mp->md", J, own)
+        own = c[: self.beta.size].reshape(*self.beta.shape, len(x))[task, :, np.arange(len(x))]  # (m, p)
+        variance = 2 * (np.einsum("mpd,mp->md", J, own) + np.einsum("mrd,rm->md", shared, c[self.beta.size :]))
         variance -= 2 * self.correlations.slope_products(design.x, x, [w * R for w in weights])
         for B, slope in zip(self.state.mixing.matrix, self.correlations.diagonal_slopes(x), strict=True):
             variance += np.diagonal(B)[task, None] * slope
@@ -132,7 +134,7 @@ class Conditioned:
         """Joint covariance (m, m) at x (m, d) of tasks (m,)."""
         K = self._cross_with_nugget(x, task)
         SK = self.inverse.solve(K)
-        V = solve_lower(self.L_A, self._unexplained_trend(self.trend.columns(x), task, SK))
+        V = solve_lower(self.L_A, self._unexplained_trend(x, task, SK))
         covariance = self._prior_covariance(x, task) - K.T @ SK + V.T @ V
         return np.asarray(0.5 * (covariance + covariance.T))
 
@@ -141,29 +143,45 @@ class Conditioned:
 
         g is a prior draw at rows and places together, e a draw of the noise, β one of N(β̂, A⁻¹).
         """
+        return self.sample_with_coefficients(x, task, count, generator)[0]
+
+    def sample_with_coefficients(
+        self, x: Floats, task: Integers, count: int, generator: np.random.Generator
+    ) -> tuple[Floats, Floats]:
+        """`sample`, and the trend coefficients β (q, count) of the draws."""
         design, n = self.design, len(self.design.x)
         both, tasks = np.concatenate([design.x, x]), np.concatenate([design.task, task])
-        first, place = distinct_places(both, tasks)  # a place met twice would make the covariance singular
+        first, place = distinct_places(self._seen(both), tasks)  # a place met twice would make the covariance singular
         prior = self._prior_covariance(both[first], tasks[first], distinct=True)
         L = cholesky(prior, name="prior covariance of the places to sample at").L
         g = (L @ generator.standard_normal((len(first), count)))[place]
         e = np.sqrt(np.maximum(self.state.D - self.nugget, 0.0))[:, None] * generator.standard_normal((n, count))
         deviation = solve_lower_transposed(self.L_A, generator.standard_normal((len(self.L_A), count)))
-        β = self.beta.ravel()[:, None] + deviation  # (q, count)
-        y = (self.state.y + design.offset)[:, None] - self._own_trend(design.basis, design.task, β) - g[:n] - e
+        β = np.concatenate([self.beta.ravel(), self.gamma])[:, None] + deviation  # (q, count)
+        y = (self.state.y + design.offset)[:, None] - design.H @ β - g[:n] - e
         update = self._cross_with_nugget(x, task).T @ self.inverse.solve(y)
-        return np.asarray((self._own_trend(self.trend.columns(x), task, β) + g[n:] + update).T)
+        return np.asarray((self._trend_of(x, task, β) + g[n:] + update).T), β
 
-    def _own_trend(self, columns: Floats, task: Integers, β: Floats) -> Floats:
-        """h'β of each row's own task.  columns: (m, p), β: (q, k)  ->  (m, k)."""
-        blocks = β.reshape(*self.design.prior_mean.shape, β.shape[1])
-        return np.asarray(np.einsum("mp,mpk->mk", columns, blocks[task]))
+    def _seen(self, x: Floats) -> Floats:
+        """Inputs that tell places apart."""
+        return x[:, : x.shape[1] - self.blind]
+
+    def _trend_of(self, x: Floats, task: Integers, β: Floats) -> Floats:
+        """h'β at x (m, d) of tasks (m,), for k vectors of coefficients.  β: (q, k)  ->  (m, k)."""
+        own = β[: self.beta.size].reshape(*self.beta.shape, β.shape[1])
+        total = np.einsum("mp,mpk->mk", self.trend.columns(x), own[task])
+        return np.asarray(total + self.trend.shared_columns(x) @ β[self.beta.size :])
+
+    def _trend_mean(self, x: Floats, task: Integers) -> Floats:
+        """h'β̂ at x (m, d) of tasks (m,): (m,)."""
+        total = (self.trend.columns(x) * self.beta[task]).sum(axis=1)
+        return np.asarray(total + self.trend.shared_columns(x) @ self.gamma if len(self.gamma) else total)
 
     def _mixed(self, B: Floats, task: Integers) -> Floats:
         """B[t_i, t*_j]: (n, m)."""
         return np.asarray(B[self.design.task][:, task])
 
-    def _cross(self, x: Floats, task: Integers) -> Floats:
+    def cross(self, x: Floats, task: Integers) -> Floats:
         """k*: (n, m)."""
         parts = zip(self.state.mixing.matrix, self.correlations.cross(self.design.x, x), strict=True)
         total = np.zeros((len(self.design.x), len(x)))
@@ -174,9 +192,9 @@ class Conditioned:
 
     def _cross_with_nugget(self, x: Floats, task: Integers) -> Floats:
         """k* (n, m) with the nugget of those places that were read."""
-        K = self._cross(x, task)
+        K = self.cross(x, task)
         if self.nugget > 0:
-            rows, columns = met_places(self.design.x, self.design.task, x, task)
+            rows, columns = met_places(self._seen(self.design.x), self.design.task, self._seen(x), task)
             K[rows, columns] += self.nugget
         return K
 
@@ -189,21 +207,29 @@ class Conditioned:
         pairs = zip(self.state.mixing.matrix, self.correlations.cross(x, x), strict=True)
         total = np.asarray(sum(ψ * B[np.ix_(task, task)] for B, ψ in pairs))
         if self.nugget > 0:
-            place = np.arange(len(x)) if distinct else distinct_places(x, task)[1]
+            place = np.arange(len(x)) if distinct else distinct_places(self._seen(x), task)[1]
             total[place[:, None] == place] += self.nugget
         return total
 
-    def _unexplained_trend(self, columns: Floats, task: Integers, SK: Floats) -> Floats:
+    def _unexplained_trend(self, x: Floats, task: Integers, SK: Floats) -> Floats:
         """u = h* - H'Σ⁻¹k*: (q, m)."""
         design = self.design
         p = design.basis.shape[1]
-        u = np.zeros((design.tasks, p, len(task)))
+        own = np.zeros((design.tasks, p, len(task)))
         for t in range(design.tasks):
             rows = slice(int(design.bounds[t]), int(design.bounds[t + 1]))
-            u[t] = -(design.basis[rows].T @ SK[rows])
-        flat = u.reshape(design.tasks * p, len(task))
-        self.add_own(flat, columns, task)
-        return flat
+            own[t] = -(design.basis[rows].T @ SK[rows])
+        u = own.reshape(design.tasks * p, len(task))
+        if design.shared is not None:
+            u = np.concatenate([u, -(design.shared.columns.T @ SK)])
+        self._add_trend(u, x, task)
+        return u
+
+    def _add_trend(self, u: Floats, x: Floats, task: Integers) -> None:
+        """Add h* at x (m, d) to u (q, m)."""
+        self.add_own(u, self.trend.columns(x), task)
+        if len(self.gamma):
+            u[self.beta.size :] += self.trend.shared_columns(x).T
 
     def add_own(self, u: Floats, columns: Floats, task: Integers) -> None:
         """Add h* (m, p) to the block of each place's own task in u (q, m)."""
@@ -231,7 +257,13 @@ def met_places(x: Floats, task: Integers, z: Floats, other: Integers) -> tuple[I
 
 
 def condition(
-    design: Design, trend: Trend, correlations: Correlations, state: State, inverse: Inverse, nugget: float
+    design: Design,
+    trend: Trend,
+    correlations: Correlations,
+    state: State,
+    inverse: Inverse,
+    nugget: float,
+    blind: int = 0,
 ) -> Conditioned:
     """Posterior of the functions at one state of the hyper-parameters.
 
@@ -243,8 +275,10 @@ def condition(
     H = design.H
     solved = inverse.solve(np.concatenate([H, state.y[:, None]], axis=1))
     B, Sy = solved[:, :-1], solved[:, -1]
-    L_A = factor_trend(H.T @ B + np.diag(design.prior_precision.ravel()))
+    L_A = factor_trend(H.T @ B + np.diag(design.precision))
     β = solve_factored(L_A, (H.T @ Sy)[:, None])[:, 0]
     α = Sy - B @ β
-    coefficients = β.reshape(design.prior_mean.shape) + design.prior_mean
-    return Conditioned(design, trend, correlations, state, inverse, α, coefficients, B, L_A, invert_lower(L_A), nugget)
+    own = β[: design.prior_mean.size].reshape(design.prior_mean.shape) + design.prior_mean
+    shared = np.zeros(0) if design.shared is None else β[design.prior_mean.size :] + design.shared.mean
+    root = invert_lower(L_A)
+    return Conditioned(design, trend, correlations, state, inverse, α, own, shared, B, L_A, root, nugget, blind)

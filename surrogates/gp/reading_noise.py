@@ -22,8 +22,12 @@ def noise_table(core: Core, vocabulary: Vocabulary) -> Floats:
     if readings.variance is not None:
         totals = np.bincount(readings.group, readings.variance, minlength=F)
         return np.tile(totals / np.maximum(np.bincount(readings.group, minlength=F), 1), (T, 1))
-    variances = core.noise_variances()
-    return variances.reshape(T, F) if core.settings.noise == "task-fidelity" else np.tile(variances, (T, 1))
+    blocks = core.noise_variances().reshape(-1, F)
+    if core.settings.noise == "task-fidelity":
+        return blocks
+    table = np.tile(blocks[0], (T, 1))
+    table[list(core.settings.apart)] = blocks[1:]
+    return table
 
 
 def noise_at(core: Core, vocabulary: Vocabulary, points: Points) -> Floats:
@@ -59,7 +63,7 @@ def noise_std(
     levels = vocabulary.fidelities
     if points.fidelity is None and len(levels) > 1:
         name = str(fidelity)
-        alike = core.settings.noise != "task-fidelity" or len(vocabulary.tasks) == 1
+        alike = not core.settings.has_noise_by_task or len(vocabulary.tasks) == 1
         if alike and core.scaled.readings.basis is None:
             table = core.scaled.target.deviation(np.sqrt(noise_table(core, vocabulary)))
             return xr.DataArray(table[0], dims=name, coords={name: list(levels)}, attrs=attrs)

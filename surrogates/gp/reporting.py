@@ -21,8 +21,9 @@ from .fitting import Posterior
 from .kernels import Kernel
 from .niw import JITTER
 from .noise import EXACT, KnownNoise
-from .robust import OUTLIER
+from .robust import Robust
 from .sharing import Coregional
+from .student_t import OUTLIER
 from .tanimoto import Tanimoto, weight
 
 Floats = NDArray[np.float64]
@@ -104,6 +105,10 @@ def _correlation(table: Table, core: Core) -> dict[str, Estimate]:
     B = np.stack([layout.sharing.mixing(layout.split(θ).sharing).matrix.sum(axis=0) for θ in draws.parameters])
     scale = np.sqrt(np.einsum("ktt->kt", B))
     R = B / (scale[:, :, None] * scale[:, None, :])
+    if isinstance(layout.sharing, Robust):
+        ρ = np.stack([layout.sharing.correlations(layout.split(θ).sharing) for θ in draws.parameters])
+        names = [f"share of {label} that is common to all" for label in table.vocabulary.tasks]
+        return {name: _estimate(ρ[:, t], draws.weights, None) for t, name in enumerate(names[:50])}
     if not isinstance(layout.sharing, Coregional):
         return {"between any two": _estimate(R[:, 0, 1], draws.weights, None)}
     labels = table.vocabulary.tasks
@@ -118,6 +123,8 @@ def _lengthscales(table: Table, core: Core) -> dict[str, Estimate]:
     width, units = core.scaled.inputs.width, table.vocabulary.units
     names = [name for name in units if name != list(units)[-1]]
     kinds = [""] if l.shape[1] == 1 else [" (common process)", " (own processes)"]
+    if core.settings.apart:
+        kinds = ["", *(f" ({table.vocabulary.tasks[t]} alone)" for t in core.settings.apart)]
     return {
         f"{name}{kind}": _estimate(l[:, c, k] * width[k], core.draws.weights, units[name])
         for c, kind in enumerate(kinds)
@@ -160,6 +167,11 @@ def _amplitude(table: Table, core: Core) -> dict[str, Estimate]:
     diagonal = [
         np.diagonal(layout.sharing.mixing(layout.split(θ).sharing).matrix.sum(axis=0)) for θ in draws.parameters
     ]
+    if isinstance(layout.sharing, Robust):
+        sizes, units = core.scaled.target.spread * np.sqrt(np.stack(diagonal)), _target_units(table, core)
+        return {
+            f"of {t}": _estimate(sizes[:, k], draws.weights, units) for k, t in enumerate(table.vocabulary.tasks[:50])
+        }
     variance = np.stack(diagonal).mean(axis=1)
     if isinstance(core.settings.kernel, CustomKernel):
         # a kernel with a scale of its own: the mean over the observed places

@@ -1,114 +1,113 @@
-"""Readings with Student's t noise: a Gaussian model in which every reading has a weight of its own.
+"""Robust sharing: tasks have correlations and amplitudes of their own, drawn to those of all; outliers stand apart.
 
-t_ν noise of scale σ is a mixture of Gaussians, ε | w ~ N(0, σ²/w), w ~ Gamma(ν/2, ν/2). The posterior of functions and
-weights is approximated by a product q(f) q(w), as in Tipping & Lawrence (2005, Neurocomputing 69:123):
+    B_0 = s diag(a) [c c' + diag(1 - c²)] diag(a)  of the tasks that share,      B_k = s_k e_t e_t'  of the k-th that doesn't
+    c_t² = 1/(1 + exp(-η - τ sinh ξ_t)),           log a_t = α (sinh ζ_t - mean sinh ζ)
 
-    q(w_r) = Gamma((ν+1)/2, (ν + e_r)/2),   E w_r = (ν+1)/(ν + e_r),   e_r = E (y_r - f_r)²/σ²
-
-q(f) is the Gaussian posterior with noise σ²/E w_r, for which every solver and every answer of this library is exact; the
-hyper-parameters maximise its restricted likelihood, and the two alternate. At the end the bound on the log evidence is
-
-    ℓ + Σ_r {½ (E log w_r - log E w_r) - KL[q(w_r) | Gamma(ν/2, ν/2)]},
-
-by which ν is chosen among 3, 5, 10 and 30. Weights are those of the mode, and stay in the hyper-parameters' integration.
-Laplace's method (Vanhatalo, Jylänki & Vehtari 2009) needs no factorisation but an iteration for each evaluation, whose
-Hessian may be indefinite.
+g_t is a_t times c_t parts of a process common to all tasks and √(1 - c_t²) parts of one of its own, so that two tasks'
+functions correlate by c_t c_u. η is what tasks have in common, ξ_t and ζ_t are standard normal: where the data of a task say
+nothing, it shares as the others do. The hyperbolic sine gives the priors heavy tails: most tasks stay together, and one that
+differs leaves them at a price that grows with the logarithm of its distance only. Equal c and a give the exchangeable
+B = s[ρ 11' + (1-ρ) I] with ρ = c²; c_t = 0 makes task t independent of the others, with their length-scales. A task that
+stands apart has length-scales of its own, too: only the noise is common.  (Our own construction; one-factor correlation
+matrices are classical.)
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .fitting import Problem, Scaled, Settings, Start, make_problem, quick_minimum, thinned
-from .shaped_noise import evidence_bound
+from .sharing import Mixing
 
 Floats = NDArray[np.float64]
-#: degrees of freedom ν to choose from; two would have no variance
-DEGREES = (3.0, 5.0, 10.0, 30.0)
-#: rounds of weights and hyper-parameters, and the change of a weight that ends them
-ROUNDS, SETTLED = 60, 2e-3
-#: the same while degrees of freedom are compared
-ROUGHLY = 0.02
-#: more readings than this don't take part in the choice of ν
-MOST = 400
-#: a reading with less weight than this is an outlier, for a report
-OUTLIER = 0.3
+#: τ and α: how far most tasks' correlations (logits) and amplitudes (logarithms) lie apart
+SPREAD, AMPLITUDES = 0.7, 0.15
 
 
-def robust(scaled: Scaled, settings: Settings, *, seed: int) -> Scaled:
-    """The same readings with weights, and the degrees of freedom that the data favour.
+@dataclass(frozen=True)
+class Robust:
+    """Parameters log s, η, ξ (m,), ζ (m,) of the m tasks that share, then log s_k of those apart.
 
-    seed : of the subset of about 400 readings on which larger fits choose their degrees of freedom
+    tasks : T >= 2
+    apart : tasks that share nothing
     """
-    few = thinned(scaled, MOST, seed)
-    weight: Floats = np.ones(len(few.readings.y))
-    tried: list[tuple[float, float, Floats, Start]] = []  # bound, ν, weights, hyper-parameters
-    for ν in DEGREES:
-        weight, start, value = _alternate(few, settings, ν, weight, tried[-1][3] if tried else None, ROUGHLY)
-        tried.append((value, ν, weight, start))
-        if value < max(each[0] for each in tried) - 1:  # the bound has one top
-            break
-    _, ν, weight, start = max(tried, key=lambda each: each[0])
-    if few is not scaled:
-        weight = _of(_settle(_weighted(scaled, np.ones(len(scaled.readings.y)), ν), settings, start.x, ROUGHLY))
-    return _weighted(scaled, _alternate(scaled, settings, ν, weight, start, SETTLED)[0], ν)
 
+    tasks: int
+    apart: tuple[int, ...] = ()
 
-def reweighted(scaled: Scaled, settings: Settings, θ: Floats) -> Scaled:
-    """Weights of further readings too, hyper-parameters θ kept: what conditioning on them means here."""
-    assert scaled.degrees is not None
-    current = _weighted(scaled, np.ones(len(scaled.readings.y)), scaled.degrees)
-    return _settle(current, settings, θ, SETTLED)
+    @property
+    def sharing(self) -> tuple[int, ...]:
+        """The tasks that share: (m,)."""
+        return tuple(t for t in range(self.tasks) if t not in self.apart)
 
+    @property
+    def components(self) -> int:
+        return 1 + len(self.apart)
 
-def expected_weights(problem: Problem, θ: Floats, y: Floats, weight: Floats, degrees: float) -> Floats:
-    """E w (N,) given the posterior at θ of a model with readings y (N,) that have weights (N,) already."""
-    collapsed, objective = problem
-    noise = objective.layout.split(θ).log_noise
-    rows, solved = objective.design.noise.rows(noise), objective.gradient(θ)
-    fitted = rows.y - rows.D * solved.alpha
-    spread = np.maximum(rows.D - rows.D**2 * solved.p_diagonal, 0.0)
-    row = collapsed.row
-    σ2 = collapsed.design.noise.reading_variance(noise) * weight
-    e = ((y - fitted[row]) ** 2 + spread[row]) / σ2
-    return np.asarray((degrees + 1) / (degrees + e))
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        """Whose length-scales each component has."""
+        return ("", *(f"task {t}" for t in self.apart))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        own = [f"{name} of task {t}" for name in ("correlation", "amplitude") for t in self.sharing]
+        return ("log s", "logit ρ", *own, *(f"log s of task {t}" for t in self.apart))
 
-def _weighted(scaled: Scaled, weight: Floats, degrees: float) -> Scaled:
-    return replace(scaled, readings=replace(scaled.readings, weight=weight), degrees=degrees)
+    @property
+    def bounds(self) -> list[tuple[float, float]]:
+        return [(-8.0, 8.0), (-6.0, 9.0), *[(-4.0, 4.0)] * (2 * len(self.sharing)), *[(-8.0, 8.0)] * len(self.apart)]
 
+    @property
+    def prior(self) -> tuple[Floats, Floats]:
+        own, k = 2 * len(self.sharing), len(self.apart)
+        # of s and ρ as for exchangeable tasks
+        mean = np.concatenate([[1.5, 0.5], np.zeros(own), np.full(k, 1.5)])
+        return mean, np.concatenate([[2.0, 1.75], np.ones(own), np.full(k, 2.0)])
 
-def _alternate(
-    scaled: Scaled, settings: Settings, ν: float, weight: Floats, start: Start | None, tolerance: float
-) -> tuple[Floats, Start, float]:
-    """Weights, hyper-parameters, and the bound on their log posterior."""
-    current = _weighted(scaled, weight, ν)
-    for _ in range(ROUNDS):
-        minimum, _ = quick_minimum(current, settings, start)
-        start, before = Start(minimum.x), _of(current)
-        current = _settle(current, settings, minimum.x, tolerance, rounds=3)
-        if np.abs(_of(current) - before).max() < tolerance:
-            break
-    minimum, _ = quick_minimum(current, settings, start)
-    return _of(current), Start(minimum.x), evidence_bound(_of(current), ν) - minimum.value
+    def start(self, correlation: float) -> Floats:
+        own = np.zeros(2 * len(self.sharing) + len(self.apart))
+        return np.concatenate([[0.0, np.log(correlation / (1 - correlation))], own])
 
+    def correlations(self, parameters: Floats) -> Floats:
+        """ρ_t = c_t², the share of a task's variance that is common to all; 0 of those apart: (T,)."""
+        m = len(self.sharing)
+        ρ = np.zeros(self.tasks)
+        ρ[list(self.sharing)] = 1.0 / (1.0 + np.exp(-parameters[1] - SPREAD * np.sinh(parameters[2 : 2 + m])))
+        return ρ
 
-def _settle(current: Scaled, settings: Settings, θ: Floats, tolerance: float, rounds: int = ROUNDS) -> Scaled:
-    """Weights and functions in turn, hyper-parameters kept."""
-    assert current.degrees is not None
-    for _ in range(rounds):
-        before = _of(current)
-        problem = make_problem(current, settings)
-        weight = expected_weights(problem, θ, current.readings.y, before, current.degrees)
-        current = _weighted(current, weight, current.degrees)
-        if np.abs(weight - before).max() < tolerance:
-            break
-    return current
+    def mixing(self, parameters: Floats) -> Mixing:
+        T, m, k = self.tasks, len(self.sharing), len(self.names)
+        shared = np.array(self.sharing, dtype=np.int64)
+        s, (ξ, ζ) = np.exp(parameters[0]), parameters[2 : 2 + 2 * m].reshape(2, m)
+        ρ = self.correlations(parameters)[shared]
+        log_a = AMPLITUDES * np.sinh(ζ)
+        a = np.exp(log_a - log_a.mean())
+        v, own = a * np.sqrt(ρ), s * a**2 * (1 - ρ)  # (m,)
+        common = s * np.outer(v, v)
+        matrix, jacobian = np.zeros((self.components, T, T)), np.zeros((k, self.components, T, T))
+        group = np.ix_(shared, shared)
+        matrix[0][group] = common + np.diag(own)
+        jacobian[0] = matrix
+        jacobian[0, 1:] = 0.0
+        # ∂ log v_t = ½ (1 - ρ_t) ∂ logit ρ_t, and ∂ log v_t is row and column t of the common part
+        half = 0.5 * (1 - ρ)
+        jacobian[1, 0][group] = (half[:, None] + half) * common - np.diag(own * ρ)
+        slope = SPREAD * np.cosh(ξ)
+        self._cross(jacobian[2 : 2 + m, 0], (slope * half)[:, None] * common, -slope * own * ρ)
+        # the mean of the log amplitudes is taken off: a common factor makes 2B
+        slope = AMPLITUDES * np.cosh(ζ)
+        jacobian[2 + m : 2 + 2 * m, 0] = (-2 / m * slope)[:, None, None] * matrix[0]
+        self._cross(jacobian[2 + m : 2 + 2 * m, 0], slope[:, None] * common, 2 * slope * own)
+        for j, t in enumerate(self.apart):
+            matrix[1 + j, t, t] = jacobian[2 + 2 * m + j, 1 + j, t, t] = np.exp(parameters[2 + 2 * m + j])
+        return Mixing(matrix, jacobian, None, None)
 
-
-def _of(scaled: Scaled) -> Floats:
-    assert scaled.readings.weight is not None
-    return scaled.readings.weight
+    def _cross(self, slopes: Floats, rows: Floats, diagonal: Floats) -> None:
+        """Add row t and column t of the t-th of m tasks, and something on the diagonal.  slopes: (m, T, T), rows: (m, m)."""
+        shared, t = np.array(self.sharing, dtype=np.int64), np.arange(len(rows))
+        slopes[t[:, None], shared[:, None], shared] += rows
+        slopes[t[:, None], shared, shared[:, None]] += rows
+        slopes[t, shared, shared] += diagonal

@@ -158,7 +158,7 @@ def shaped_noise(
 
 
 def evidence_bound(weight: Floats, degrees: float) -> float:
-    """What a bound on the log evidence has besides ℓ where weights stand for Student's t; see `robust`.
+    """What a bound on the log evidence has besides ℓ where weights stand for Student's t; see `student_t`.
 
     weight : (N,) E w
     """

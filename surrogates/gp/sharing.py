@@ -40,8 +40,14 @@ class Sharing(Protocol):
     def prior(self) -> tuple[Floats, Floats]: ...  # mean, standard deviation
     @property
     def components(self) -> int: ...
+    @property
+    def component_names(self) -> tuple[str, ...]: ...  # "" where there is one
     def mixing(self, parameters: Floats) -> Mixing: ...
     def start(self, correlation: float) -> Floats: ...
+
+
+#: normal prior of log s: the target is scaled to unit residual variance, which smooth processes, hidden by the trend, exceed
+AMPLITUDE_PRIOR = (1.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -49,14 +55,20 @@ class Exchangeable:
     """s [ρ ψ0 + (1-ρ) 1{τ=τ'} ψ1]; parameters log s and, with more than one task, logit ρ.
 
     two_kernels : ψ0 and ψ1 have length-scales of their own
+    amplitude : mean and deviation of log s's normal prior
     """
 
     tasks: int
     two_kernels: bool = False
+    amplitude: tuple[float, float] = AMPLITUDE_PRIOR
 
     @property
     def components(self) -> int:
         return 2 if self.two_kernels else 1
+
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        return ("common", "own") if self.two_kernels else ("",)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,13 +76,14 @@ class Exchangeable:
 
     @property
     def bounds(self) -> list[tuple[float, float]]:
-        return [(-8.0, 8.0), (-6.0, 9.0)][: len(self.names)]
+        mean, deviation = self.amplitude
+        return [(min(-8.0, mean - 5 * deviation), 8.0), (-6.0, 9.0)][: len(self.names)]
 
     @property
     def prior(self) -> tuple[Floats, Floats]:
         k = len(self.names)
-        # the target is scaled to unit residual variance, which smooth processes, hidden by the trend, exceed
-        return np.array([1.5, 0.5])[:k], np.array([2.0, 1.75])[:k]
+        mean, deviation = self.amplitude
+        return np.array([mean, 0.5])[:k], np.array([deviation, 1.75])[:k]
 
     def start(self, correlation: float) -> Floats:
         return np.array([0.0, np.log(correlation / (1 - correlation))])[: len(self.names)]
@@ -108,6 +121,10 @@ class Coregional:
     @property
     def components(self) -> int:
         return 1
+
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        return ("",)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -21,11 +21,11 @@ from .collapse import Readings, trend_prior
 from .composite import Composite, from_fields, to_fields
 from .core import Core
 from .custom import CustomKernel
-from .fitting import AnyKernel, Scaled, Settings
 from .kernels import kernel_named
 from .laplace import Draws
 from .library import Library
 from .niw import Hyper
+from .preparing import AnyKernel, Scaled, Settings
 from .shaped_noise import NoiseBasis
 from .tanimoto import Tanimoto
 from .trends import Trend
@@ -69,6 +69,7 @@ def pack(
         "warp": _pack_warp(scaled.warp),
         "degrees": scaled.degrees,
         "noise_basis": None if scaled.readings.basis is None else asdict(scaled.readings.basis),
+        "log_integral": core.draws.log_integral if math.isfinite(core.draws.log_integral) else None,
         "niw": None if core.niw is None else {"steps": core.niw.steps, "converged": core.niw.converged},
     }
     readings = scaled.readings
@@ -96,7 +97,9 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tup
     own_dims = {name: OwnDim(*own) for name, own in header.get("own_dims", {}).items()}
     categories = {name: tuple(labels) for name, labels in header.get("categories", {}).items()}
     vocabulary = Vocabulary(tuple(header["tasks"]), tuple(header["fidelities"]), header["units"], own_dims, categories)
-    settings = Settings(**{**header["settings"], "kernel": _unpack_kernel(header["settings"]["kernel"])})
+    kernel = _unpack_kernel(header["settings"]["kernel"])
+    apart = tuple(header["settings"].get("apart", ()))
+    settings = Settings(**{**header["settings"], "kernel": kernel, "apart": apart, "lengthscales": None})
     trend = Trend(header["trend"]["name"], tuple(header["trend"]["active"]))
     readings = Readings(
         arrays["x"],
@@ -106,8 +109,8 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tup
         arrays["group"],
         tuple(header["groups"]),
         arrays.get("variance"),
-        _unpack_basis(header.get("noise_basis")),
-        arrays.get("weight"),
+        basis=_unpack_basis(header.get("noise_basis")),
+        weight=arrays.get("weight"),
     )
     inputs, library = InputScaling(arrays["centre"], arrays["width"]), _unpack_library(arrays)
     warp = _unpack_warp(header.get("warp"))
@@ -118,7 +121,10 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tup
     if header["niw"] is not None:
         trace = tuple(arrays["niw_trace"].tolist())
         niw = Hyper(arrays["niw_C"], arrays["niw_noise"], header["niw"]["steps"], header["niw"]["converged"], trace)
-    draws = Draws(arrays["parameters"], arrays["weights"], header["effective"])
+    integral = header.get("log_integral")
+    draws = Draws(
+        arrays["parameters"], arrays["weights"], header["effective"], math.nan if integral is None else integral
+    )
     return schema, vocabulary, FitReport.from_dict(header["report"]), Core(scaled, settings, draws, arrays["mode"], niw)
 
 

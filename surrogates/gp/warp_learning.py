@@ -15,7 +15,8 @@ from scipy.optimize import minimize_scalar
 from surrogates.errors import NumericalError
 from surrogates.schema import Table
 
-from .fitting import Settings, Start, log_units, quick_minimum, scale, thinned
+from .fitting import Start, quick_minimum, thinned
+from .preparing import Settings, log_units, scale
 from .warping import POWER_PRIOR, POWERS, Warp
 
 #: more readings than this don't take part in the choice

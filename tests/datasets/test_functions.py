@@ -28,6 +28,8 @@ from surrogates.errors import DataError
 
 Floats = NDArray[np.float64]
 NAMES = sorted(FUNCTIONS)
+#: those of `functions.py`; the others have tests of their own
+OWN = ("borehole", "branin", "currin", "forrester", "hartmann3", "hartmann6", "nonlinear_sine", "park91a", "park91b")
 
 
 def value(function: MultiFidelityFunction, point: tuple[float, ...], level: str) -> float:
@@ -148,7 +150,7 @@ def test_the_formula_by_hand(function: MultiFidelityFunction, level: str, by_han
 
 def test_every_level_is_compared_by_hand() -> None:
     compared = {(function.name, level) for function, level, _ in BY_HAND}
-    assert compared == {(function.name, level) for function in FUNCTIONS.values() for level in function.levels}
+    assert compared == {(FUNCTIONS[name].name, level) for name in OWN for level in FUNCTIONS[name].levels}
 
 
 # --- values from the literature ---
@@ -205,9 +207,9 @@ def test_the_domains_of_the_literature() -> None:
         "L": (1120, 1680),
         "K_w": (9855, 12045),
     }
-    for name in set(FUNCTIONS) - {"branin", "borehole"}:
+    for name in set(OWN) - {"branin", "borehole"}:
         assert set(FUNCTIONS[name].bounds) == {(0, 1)}
-    assert {name: len(FUNCTIONS[name].inputs) for name in NAMES} == {
+    assert {name: len(FUNCTIONS[name].inputs) for name in OWN} == {
         "borehole": 8, "branin": 2, "currin": 2, "forrester": 1, "hartmann3": 3, "hartmann6": 6,
         "nonlinear_sine": 1, "park91a": 4, "park91b": 4,
     }  # fmt: skip

@@ -179,6 +179,13 @@ def test_saved_left_out_and_sampled(tmp_path: Path) -> None:
     assert (np.abs(samples.mean("draw") - got["mean"]) < 5 * got["std"] / math.sqrt(4000)).all()
 
 
+def test_health_names_readings_by_their_labels() -> None:
+    text = str(fitted().health())
+    assert "material = " in text
+    assert "hour = " in text
+    assert set(fitted().health().to_dataset()["place"].to_numpy()[:, 2]) == set(OFFSET)
+
+
 def test_a_label_that_is_new() -> None:
     new = AT.isel(sample=[0]).assign(material=("sample", ["gold"]))
     with pytest.raises(DataError, match="unknown material 'gold'; the model knows 'brass', 'steel', 'wood'; correct"):

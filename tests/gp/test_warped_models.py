@@ -130,6 +130,16 @@ def test_saved_updated_and_lazy(name: str, tmp_path: Path) -> None:
     xr.testing.assert_allclose(lazy, model.predict(AT), rtol=1e-10)
 
 
+def test_health_is_that_of_the_warped_readings() -> None:
+    """Scores compare distributions with Gaussians, and say on which scale; shifts are on the same."""
+    got, wanted = fitted("log").health(), of_logarithms().health()
+    assert "RMSE" in str(got)
+    assert "on the log scale of y" in str(got)
+    assert "the target is warped: scores and shifts are on the log scale of y" in got.warnings
+    for name in ("std", "residual", "influence", "shift"):
+        np.testing.assert_allclose(got.to_dataset()[name], wanted.to_dataset()[name], rtol=1e-7, atol=1e-9)
+
+
 # --- the power -------------------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,8 @@ SOLVERS: Mapping[str, Callable[[Design, tuple[Kernel, ...]], Solver]] = MappingP
 
 def applicable_solvers(design: Design, sharing: Sharing) -> tuple[str, ...]:
     """Names of the solvers that are exact for this design, quickest first where patterns are all alike."""
+    if design.shared is not None:
+        return ("dense",)
     exchangeable = isinstance(sharing, Exchangeable) and design.tasks > 1
     names = []
     if exchangeable and design.is_balanced:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 
 import numpy as np
@@ -38,7 +39,7 @@ class Dense:
     def evaluate(self, state: State, *, order: int) -> Result:
         design, gram, S = self._design, self._gram, self._S
         gram.build(state.shapes, state.mixing.matrix, state.D, S, slopes=order > 0)
-        whitened = whiten(S, design.H, state.y[:, None], design.prior_precision.ravel())
+        whitened = whiten(S, design.H, state.y[:, None], design.precision)
         if order == 0:
             return Result(whitened.value, None, None)
         solution = solve_whitened(S, whitened)
@@ -68,9 +69,12 @@ def mixing_directions(mixing: Mixing, grouped: Floats, task: NDArray[np.int64]) 
 
     grouped: (C, n, T)  ->  (r, n)
     """
-    return np.stack(
-        [sum((dB[task] * U).sum(axis=1) for dB, U in zip(step, grouped, strict=True)) for step in mixing.jacobian]
-    )
+    directions = np.zeros((len(mixing.jacobian), len(task)))
+    bounds = np.searchsorted(task, np.arange(mixing.matrix.shape[1] + 1))
+    for t, (start, stop) in enumerate(itertools.pairwise(bounds)):  # rows are sorted by task
+        for c, U in enumerate(grouped):
+            directions[:, start:stop] += mixing.jacobian[:, c, t] @ U[start:stop].T
+    return directions
 
 
 def _project(W: Floats, α: Floats, V: Floats) -> Floats:

@@ -17,8 +17,8 @@ from scipy import integrate, stats
 from surrogates import FittedHierarchicalGP, HierarchicalGP, Schema, as_dataset, load
 from surrogates.errors import DataError, FitWarning
 from surrogates.gp.outputs import mixture_quantile, with_tails
-from surrogates.gp.robust import expected_weights
 from surrogates.gp.shaped_noise import evidence_bound
+from surrogates.gp.student_t import expected_weights
 from surrogates.posterior import Moments
 
 Floats = NDArray[np.float64]
@@ -159,7 +159,7 @@ def test_large_fits_choose_their_tails_on_a_part(monkeypatch: pytest.MonkeyPatch
     """Weights are those of all readings all the same: nearly those of the fit that takes no part."""
     data, bad = observed(0.1)
     whole = fit(data, likelihood="student-t", integrate=False)
-    monkeypatch.setattr("surrogates.gp.robust.MOST", 50)
+    monkeypatch.setattr("surrogates.gp.student_t.MOST", 50)
     part = fit(data, likelihood="student-t", integrate=False)
     weights = [model.core.scaled.readings.weight for model in (whole, part)]
     assert weights[0] is not None

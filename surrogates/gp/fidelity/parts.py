@@ -1,0 +1,80 @@
+"""One structure fitted to all fidelities: what every kind of structure offers to the model that averages them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surrogates.posterior import Moments
+from surrogates.report import Estimate
+
+from ..process import Process
+from .levels import Levels
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """How fidelities hang together, with the kernel's and the trend's names."""
+
+    kind: str
+    kernel: str
+    trend: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.kernel}, {self.trend} trend)"
+
+
+class Fit(Protocol):
+    """One fitted structure; its processes take groups τ L + l as tasks."""
+
+    @property
+    def structure(self) -> Structure: ...
+    @property
+    def log_evidence(self) -> float: ...
+    @property
+    def is_success(self) -> bool: ...
+    @property
+    def evaluations(self) -> int: ...
+    @property
+    def jitter(self) -> float: ...
+    @property
+    def processes(self) -> tuple[Process, ...]: ...
+    @property
+    def weights(self) -> Floats: ...  # (k,) of the processes
+    def leave_one_out(self) -> Moments: ...
+    def noise_variances(self) -> Floats: ...  # (L,) scaled; of known noise the mean
+    def sections(self, levels: Levels) -> Mapping[str, Mapping[str, Estimate]]: ...
+    def integrated(self, *, count: int, seed: int) -> Fit: ...
+    def on(self, levels: Levels) -> Fit: ...  # other readings, the same hyper-parameters
+    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]: ...
+
+
+#: fits a structure at the mode of its hyper-parameters
+Climb = Callable[[Levels, Structure, int, Callable[[float], None]], Fit]
+
+
+class Part(NamedTuple):
+    """A structure's fit and its share in all answers."""
+
+    fit: Fit
+    weight: float
+
+
+def thinned(parts: tuple[Part, ...], least: float) -> tuple[Part, ...]:
+    """Without parts of a share below `least`, which would cost time and change nothing."""
+    kept = [part for part in parts if part.weight >= least * max(p.weight for p in parts)]
+    total = sum(part.weight for part in kept)
+    return tuple(part._replace(weight=part.weight / total) for part in kept)
+
+
+def estimate(values: Floats, weights: Floats, units: str | None = None) -> Estimate:
+    """Weighted mean and spread of values (k,)."""
+    mean = float(weights @ values)
+    spread = float(np.sqrt(max(float(weights @ (values - mean) ** 2), 0.0))) if len(values) > 1 else 0.0
+    return Estimate(mean, spread, units or "")

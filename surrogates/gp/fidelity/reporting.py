@@ -1,0 +1,136 @@
+"""The report of a multi-fidelity fit, and what it says in words."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+
+from surrogates import metrics
+from surrogates.posterior import mix
+from surrogates.report import Estimate, FitReport
+from surrogates.schema import Table
+
+from .choice import Tried
+from .joint import LinearFit
+from .levels import Levels
+from .linear import RHO
+from .parts import Part
+
+#: spread of ρ, as a share of its prior's, from which on data are said not to tell it
+UNKNOWN = 0.6
+#: probability from which on a choice is said to be sure
+SURE = 0.9
+
+
+def make_report(
+    table: Table, levels: Levels, parts: tuple[Part, ...], tried: tuple[Tried, ...], seconds: float
+) -> FitReport:
+    """Everything that a user should know of a fit."""
+    best = max(parts, key=lambda part: part.weight)
+    sections: dict[str, Mapping[str, Estimate]] = {
+        "structures tried, by probability": {
+            f"{one.structure}": Estimate(one.probability, 0.0, "") for one in tried if one.probability >= 1e-3
+        },
+        **best.fit.sections(levels),
+        "noise (standard deviation)": _noise(table, levels, parts),
+    }
+    spread = levels.targets[-1].spread
+    return FitReport(
+        model=f"MultiFidelityGP, most of all {best.fit.structure}",
+        outcome="converged" if best.fit.is_success else "ended early",
+        is_success=best.fit.is_success,
+        readings=len(levels.y),
+        rows=len(levels.y),
+        tasks=levels.tasks,
+        solver="dense",
+        evaluations=sum(part.fit.evaluations for part in parts),
+        seconds=seconds,
+        log_evidence=best.fit.log_evidence - _jacobian(levels),
+        trace=(),
+        jitter=max(part.fit.jitter for part in parts) * spread**2,
+        draws=sum(len(part.fit.weights) for part in parts),
+        effective_draws=1.0 / float(sum(((part.weight * part.fit.weights) ** 2).sum() for part in parts)),
+        sections={title: group for title, group in sections.items() if group},
+        loo=_scores(levels, parts),
+        warnings=(*table.notes, *_warnings(parts)),
+        findings=tuple(_findings(levels, parts, tried)),
+    )
+
+
+def _jacobian(levels: Levels) -> float:
+    """Σ over the contrasts of log spread: from scaled to the target's units."""
+    counts = np.bincount(levels.level, minlength=len(levels.targets))
+    return float(sum(n * math.log(t.spread) for n, t in zip(counts, levels.targets, strict=True)))
+
+
+def _noise(table: Table, levels: Levels, parts: tuple[Part, ...]) -> dict[str, Estimate]:
+    if levels.variance is not None:
+        return {}
+    units = list(table.vocabulary.units.values())[-1] or ""
+    variances = sum(part.weight * part.fit.noise_variances() for part in parts)
+    values = np.sqrt(np.asarray(variances))
+    return {
+        str(label): Estimate(float(value * target.spread), 0.0, units)
+        for label, value, target in zip(levels.graph.labels, values, levels.targets, strict=True)
+    }
+
+
+def _scores(levels: Levels, parts: tuple[Part, ...]) -> dict[str, float]:
+    """Leave-one-out scores of the last fidelity's readings, in the target's units."""
+    moments = mix([part.fit.leave_one_out() for part in parts], np.array([part.weight for part in parts]))
+    target = levels.targets[-1]
+    known = (levels.level == len(levels.targets) - 1) & (moments.variance > 0)
+    if not known.any():
+        return {}
+    y, mean = target.mean(levels.y[known]), target.mean(moments.mean[known])
+    std = target.deviation(np.sqrt(moments.variance[known]))
+    return {
+        "RMSE": metrics.rmse(y, mean),
+        "NLPD": metrics.nlpd(y, mean, std),
+        "coverage of 95 % intervals": metrics.coverage(y, mean, std),
+    }
+
+
+def _warnings(parts: tuple[Part, ...]) -> list[str]:
+    early = [str(part.fit.structure) for part in parts if not part.fit.is_success]
+    return [f"the fit of {', '.join(early)} ended early; treat its uncertainty with care"] if early else []
+
+
+def _findings(levels: Levels, parts: tuple[Part, ...], tried: tuple[Tried, ...]) -> list[str]:
+    """What the choice says about the data."""
+    if len(levels.targets) == 1:
+        return []
+    kinds: dict[str, float] = defaultdict(float)
+    for one in tried:
+        kinds[one.structure.kind] += one.probability
+    best, share = max(kinds.items(), key=lambda pair: pair[1])
+    found = []
+    if len(kinds) > 1:
+        sure = "surely" if share >= SURE else "but not surely"
+        others = ", ".join(f"{kind} {p:.2f}" for kind, p in sorted(kinds.items(), key=lambda q: -q[1])[1:] if p >= 0.01)
+        found.append(f"structure: {best}, {sure} (probability {share:.2f}{'; ' + others if others else ''})")
+    if best == "ignore" and len(kinds) > 1:
+        found.append(
+            f"cheap data do not help here: fidelities that share nothing explain the data best (probability {share:.2f})"
+        )
+    for part in parts[:1] if len(parts) == 1 else sorted(parts, key=lambda part: -part.weight)[:1]:
+        if isinstance(part.fit, LinearFit):
+            found += _unknown_scales(part.fit)
+    return found
+
+
+def _unknown_scales(fit: LinearFit) -> list[str]:
+    """ρ that the data don't tell."""
+    draws, layout = fit.core.draws, fit.core.layout
+    sharing = np.stack([layout.split(θ).sharing for θ in draws.parameters])
+    found = []
+    for name, values in zip(fit.sharing.names, sharing.T, strict=True):
+        if not name.startswith("ρ"):
+            continue
+        deviation = math.sqrt(max(float(draws.weights @ (values - draws.weights @ values) ** 2), 0.0))
+        if len(values) > 1 and deviation > UNKNOWN * RHO[1]:
+            found.append(f"{name} is not identified: its posterior is nearly as wide as its prior")
+    return found

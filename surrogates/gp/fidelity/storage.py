@@ -1,0 +1,96 @@
+"""A fitted multi-fidelity process as JSON and arrays, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surrogates.report import FitReport
+from surrogates.scaling import InputScaling, TargetScaling
+from surrogates.schema import Schema, Vocabulary
+
+from .choice import Tried
+from .graph import Graph
+from .joint import unpack_linear
+from .levels import Levels
+from .parts import Part, Structure
+from .recursive_storage import unpack_recursive
+
+
+class Content(NamedTuple):
+    """What a fitted model consists of."""
+
+    schema: Schema
+    vocabulary: Vocabulary
+    report: FitReport
+    tried: tuple[Tried, ...]
+    levels: Levels
+    parts: tuple[Part, ...]
+    noise: str
+
+
+def pack(fitted: Content) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Header and arrays from which `unpack` makes the same content, bit for bit."""
+    levels = fitted.levels
+    arrays: dict[str, NDArray[Any]] = {
+        "x": levels.x,
+        "y": levels.y,
+        "task": levels.task,
+        "level": levels.level,
+        "centre": levels.inputs.centre,
+        "width": levels.inputs.width,
+    }
+    if levels.variance is not None:
+        arrays["variance"] = levels.variance
+    parts = []
+    for k, part in enumerate(fitted.parts):
+        header, own = part.fit.pack()
+        parts.append({"weight": part.weight, "fit": header})
+        arrays |= {f"{k}.{name}": array for name, array in own.items()}
+    return {
+        "schema": asdict(fitted.schema),
+        "tasks": list(fitted.vocabulary.tasks),
+        "fidelities": list(fitted.vocabulary.fidelities),
+        "units": dict(fitted.vocabulary.units),
+        "report": fitted.report.to_dict(),
+        "tried": [[asdict(one.structure), one.log_evidence, one.probability] for one in fitted.tried],
+        "graph": {"labels": list(levels.graph.labels), "parents": [list(p) for p in levels.graph.parents]},
+        "targets": [asdict(target) for target in levels.targets],
+        "noise": fitted.noise,
+        "parts": parts,
+    }, arrays
+
+
+def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Content:
+    """The inverse of `pack`."""
+    vocabulary = Vocabulary(tuple(header["tasks"]), tuple(header["fidelities"]), header["units"])
+    graph = Graph(tuple(header["graph"]["labels"]), tuple(tuple(p) for p in header["graph"]["parents"]))
+    levels = Levels(
+        graph,
+        InputScaling(arrays["centre"], arrays["width"]),
+        tuple(TargetScaling(**fields) for fields in header["targets"]),
+        arrays["x"],
+        arrays["y"],
+        arrays["task"].astype(np.int64),
+        len(vocabulary.tasks),
+        arrays["level"].astype(np.int64),
+        arrays.get("variance"),
+    )
+    parts = []
+    for k, part in enumerate(header["parts"]):
+        own = {name[len(f"{k}.") :]: array for name, array in arrays.items() if name.startswith(f"{k}.")}
+        unpack_fit = unpack_recursive if "members" in part["fit"] else unpack_linear
+        parts.append(Part(unpack_fit(levels, part["fit"], own), part["weight"]))
+    return Content(
+        Schema(**header["schema"]),
+        vocabulary,
+        FitReport.from_dict(header["report"]),
+        tuple(Tried(Structure(**fields), evidence, p) for fields, evidence, p in header["tried"]),
+        levels,
+        tuple(parts),
+        header["noise"],
+    )
