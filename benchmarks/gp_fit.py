@@ -22,9 +22,10 @@ from problems import SCHEMA, Problem, random_fields
 from threadpoolctl import threadpool_limits
 
 from surrogates import HierarchicalGP
-from surrogates.gp.fitting import Settings, make_problem, scale
+from surrogates.gp.fitting import make_problem
 from surrogates.gp.kernels import kernel_named
 from surrogates.gp.objective import Objective
+from surrogates.gp.preparing import Settings, scale
 from surrogates.metrics import coverage, nlpd, rmse
 
 

@@ -32,12 +32,14 @@ class Vocabulary:
     tasks, fidelities : labels in sorted order; a single None where the schema names no such variable.
     units : of every variable that the schema names.
     own_dims : of vector inputs; empty where all inputs are plain numbers
+    categories : labels of categorical inputs, whose columns hold their positions
     """
 
     tasks: tuple[Label | None, ...]
     fidelities: tuple[Label | None, ...]
     units: Mapping[str, Units]
     own_dims: Mapping[str, OwnDim] = field(default_factory=dict)
+    categories: Mapping[str, tuple[Label | None, ...]] = field(default_factory=dict)
 
     def with_tasks(self, tasks: tuple[Label | None, ...]) -> Vocabulary:
         """The same vocabulary with these tasks."""
@@ -93,7 +95,8 @@ class Schema:
     noise_is : whether `noise` holds standard deviations ("std") or variances ("variance")
 
     Inputs, task, fidelity and noise may be data variables or coordinates over any dims; they are broadcast against
-    the target. Where the model's kernel takes vectors, an input may have one dim more, of its own.
+    the target. An input that the model's kernel takes as categorical holds labels, of text or numbers. Where the kernel
+    takes vectors, an input may have one dim more, of its own.
 
     Examples
     --------
@@ -125,7 +128,12 @@ class Schema:
             raise DataError(f"{taken} are names of what predictions hold; rename the variable")
 
     def encode(
-        self, data: xr.Dataset | pd.DataFrame, *, vocabulary: Vocabulary | None = None, vectors: Collection[str] = ()
+        self,
+        data: xr.Dataset | pd.DataFrame,
+        *,
+        vocabulary: Vocabulary | None = None,
+        vectors: Collection[str] = (),
+        categorical: Collection[str] = (),
     ) -> Table:
         """Observations as arrays; rows whose target is NaN are dropped.
 
@@ -135,6 +143,7 @@ class Schema:
         vocabulary : of a fitted model: its units are converted to, its fidelities are the only ones allowed, and its
             tasks keep their positions (new ones are appended). None: everything is learnt from the data.
         vectors : inputs that may have a dim of their own, all or none; a vocabulary knows them itself
+        categorical : inputs that hold labels; a vocabulary knows them itself, and new labels are appended
 
         Raises
         ------
@@ -161,7 +170,12 @@ class Schema:
                 f"a fit needs at least one"
             )
         y = finite(y[observed], self.target)
-        places, x = self._places(dataset, own, sizes, units, observed)
+        labels: dict[str, tuple[Label | None, ...]] = dict(vocabulary.categories) if vocabulary else {}
+        codes = {}
+        for name in labels if vocabulary else categorical:
+            labels[name], code, _ = _codes(dataset, name, sizes, observed, labels.get(name), append=True)
+            codes[name] = code.astype(np.float64)
+        places, x = self._places(dataset, own, sizes, units, observed, codes)
         variance = None if self.noise is None else self._variance(dataset, self.noise, sizes, units, observed)
         known = vocabulary.tasks if vocabulary else None
         tasks, task, empty = _codes(dataset, self.task, sizes, observed, known, append=True)
@@ -170,7 +184,7 @@ class Schema:
         notes = tuple(
             f"{self.task} {label!r} has no observed {self.target!r}: it is not part of the model" for label in empty
         )
-        return Table(x, y, task, fidelity, variance, Vocabulary(tasks, fidelities, units, own), notes, places)
+        return Table(x, y, task, fidelity, variance, Vocabulary(tasks, fidelities, units, own, labels), notes, places)
 
     def encode_points(self, at: xr.Dataset | pd.DataFrame, vocabulary: Vocabulary) -> Points:
         """Places to predict at as arrays; the target need not be there, the fidelity may be.
@@ -192,7 +206,11 @@ class Schema:
         dims = _dims_of(dataset, [*self.inputs, self.task, fidelity_name], first=self.target, without=own)
         sizes = {dim: dataset.sizes[dim] for dim in dims}
         everything = np.ones(int(np.prod(list(sizes.values()), dtype=np.int64)), dtype=bool)
-        places, x = self._places(dataset, own, sizes, vocabulary.units, everything)
+        codes = {
+            name: _codes(dataset, name, sizes, everything, known, append=False)[1].astype(np.float64)
+            for name, known in vocabulary.categories.items()
+        }
+        places, x = self._places(dataset, own, sizes, vocabulary.units, everything, codes)
         _, task, _ = _codes(dataset, self.task, sizes, everything, vocabulary.tasks, append=False)
         fidelity = variance = None
         if fidelity_name is not None:
@@ -212,11 +230,14 @@ class Schema:
         sizes: Mapping[str, int],
         units: Mapping[str, Units],
         keep: NDArray[np.bool_],
+        codes: Mapping[str, Floats],
     ) -> tuple[Vectors | None, Floats]:
-        """The vectors, if there are any, and the columns x (n, d) of the kept rows."""
+        """The vectors, if there are any, and the columns x (n, d) of the kept rows, some of them codes of labels."""
         if own:
             return gather(dataset, own, sizes, units, keep)
-        columns = [self._input(dataset, name, sizes, units, keep) for name in self.inputs]
+        columns = [
+            codes[name] if name in codes else self._input(dataset, name, sizes, units, keep) for name in self.inputs
+        ]
         return None, np.stack(columns, axis=-1)
 
     def _refuse_foreign_dims(self, dataset: xr.Dataset, own: Mapping[str, OwnDim]) -> None:

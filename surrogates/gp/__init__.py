@@ -5,5 +5,16 @@ from .fidelity.model import MultiFidelityGP
 from .fitted import FittedHierarchicalGP
 from .model import HierarchicalGP
 from .tanimoto import Tanimoto
+from .terms import Categorical, Periodic, Smooth, additive
 
-__all__ = ["FittedHierarchicalGP", "FittedMultiFidelityGP", "HierarchicalGP", "MultiFidelityGP", "Tanimoto"]
+__all__ = [
+    "Categorical",
+    "FittedHierarchicalGP",
+    "FittedMultiFidelityGP",
+    "HierarchicalGP",
+    "MultiFidelityGP",
+    "Periodic",
+    "Smooth",
+    "Tanimoto",
+    "additive",
+]

@@ -22,19 +22,10 @@ from numpy.typing import NDArray
 
 from .collapse import TrendPrior
 from .evidence import difference_curvature
-from .fitting import (
-    DRAWS,
-    INTEGRATE_UP_TO,
-    Posterior,
-    Problem,
-    Scaled,
-    Settings,
-    fit_posterior,
-    make_problem,
-    points_tried,
-)
+from .fitting import DRAWS, INTEGRATE_UP_TO, Posterior, Problem, fit_posterior, make_problem, points_tried
 from .laplace import Draws, laplace_draws
 from .objective import Layout, Objective
+from .preparing import Scaled, Settings
 from .robust import Robust
 
 Floats = NDArray[np.float64]

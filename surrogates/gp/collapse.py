@@ -11,6 +11,7 @@ from surrogates.errors import DataError
 
 from .design import Design, SharedColumns
 from .noise import EXACT, KnownNoise, LearntNoise, NoiseModel
+from .shaped_noise import NoiseBasis, shaped_noise
 from .trends import Covariate, Trend
 
 Floats = NDArray[np.float64]
@@ -32,12 +33,15 @@ class Readings:
     groups: tuple[str, ...]  # names of the noise groups
     variance: Floats | None  # (N,) known noise variance
     exact: float = EXACT
+    basis: NoiseBasis | None = None  # of noise that varies with the place
+    weight: Floats | None = None  # (N,) of each reading, as Student's t noise sees it
 
     def of_tasks(self, keep: NDArray[np.bool_]) -> Readings:
         """Those readings where `keep` (N,) is true; tasks and groups stay."""
         variance = None if self.variance is None else self.variance[keep]
         x, y, task, group = self.x[keep], self.y[keep], self.task[keep], self.group[keep]
-        return Readings(x, y, task, self.tasks, group, self.groups, variance, self.exact)
+        weight = None if self.weight is None else self.weight[keep]
+        return replace(self, x=x, y=y, task=task, group=group, variance=variance, weight=weight)
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def collapse(readings: Readings, trend: Trend, prior: TrendPrior) -> Collapsed:
     """
     first, row = _cells(readings.x, readings.task)
     x, task = readings.x[first], readings.task[first]
-    noise = _noise(readings, row, len(first))
+    noise = _noise(readings, row, x)
     shared = None
     if trend.shared:
         shared = SharedColumns(trend.shared_columns(x), *_normal(trend.shared))
@@ -155,9 +159,13 @@ def _cells(x: Floats, task: Integers) -> tuple[Integers, Integers]:
     return order[new].astype(np.int64), row
 
 
-def _noise(readings: Readings, row: Integers, n: int) -> NoiseModel:
+def _noise(readings: Readings, row: Integers, places: Floats) -> NoiseModel:
+    n = len(places)
     if readings.variance is not None:
         return replace(_known(readings.y, readings.variance, row, n), exact=readings.exact)
+    if readings.basis is not None or readings.weight is not None:
+        features = np.zeros((n, 0)) if readings.basis is None else readings.basis(places)
+        return shaped_noise(readings.y, readings.group, readings.groups, row, features, readings.weight)
     F = len(readings.groups)
     cell = readings.group * n + row
     counts: Floats = np.bincount(cell, minlength=n * F).astype(np.float64)

@@ -15,7 +15,7 @@ from surrogates.schema import Points
 
 from .collapse import Readings, trend_prior
 from .crossed import crossed_moments
-from .fitting import Problem, Scaled, Settings, conditioner, make_problem, rescale, usable_solvers
+from .fitting import Problem, conditioner, make_problem, usable_solvers
 from .health import Draw, smoothing
 from .kernels import Kernel
 from .laplace import Draws
@@ -23,7 +23,10 @@ from .leave_one_out import Solved, indispensable, leave_one_out
 from .library import Library
 from .niw import Hyper, NiwProcess, niw_alpha, niw_process
 from .objective import Layout
+from .outputs import Output
+from .preparing import Scaled, Settings, rescale
 from .process import Conditioned, Process, StationaryCorrelations
+from .student_t import reweighted
 from .tanimoto import TanimotoCorrelations
 
 Floats = NDArray[np.float64]
@@ -37,10 +40,10 @@ class Question(NamedTuple):
     task: Integers
     processes: tuple[Process, ...]
 
-    def moments(self, rows: slice, weights: Floats) -> Moments:
-        """Mean and variance of f at some of the places, mixed over the posteriors with their weights."""
+    def parts(self, rows: slice) -> list[Moments]:
+        """Mean and variance of scaled f at some of the places, of each posterior."""
         x, task = self.x[rows], self.task[rows]
-        return mix([_moments(process, x, task) for process in self.processes], weights)
+        return [_moments(process, x, task) for process in self.processes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,16 +96,38 @@ class Core:
         return np.stack([self.layout.split(θ).log_noise for θ in self.draws.parameters])
 
     def noise_variances(self) -> Floats:
-        """(F,) variances of the noise groups, where they are learnt: the mean over the draws."""
-        return np.asarray(self.weights @ np.exp(self.log_noise()))
+        """(F,) variances of the noise groups, where they are learnt: the mean over the draws; at the box's centre."""
+        levels = len(self.scaled.readings.groups)
+        return self.tails * np.asarray(self.weights @ np.exp(self.log_noise()[:, :levels]))
+
+    def noise_variances_at(self, x: Floats) -> Floats:
+        """(F, m) the same at scaled places x (m, d), where noise varies with the place."""
+        basis, levels, φ = self.scaled.readings.basis, len(self.scaled.readings.groups), self.log_noise()
+        assert basis is not None
+        each = np.exp(φ[:, :levels, None] + (φ[:, levels:] @ basis(x).T)[:, None])  # (k, F, m)
+        return np.asarray(self.tails * np.einsum("k,kfm->fm", self.weights, each))
+
+    @property
+    def tails(self) -> float:
+        """Variance of a reading's noise over its squared scale: ν/(ν-2) of Student's t."""
+        ν = self.scaled.degrees
+        return 1.0 if ν is None else ν / (ν - 2)
+
+    @property
+    def output(self) -> Output:
+        """The way back to the target's units."""
+        return Output(self.scaled.target, self.scaled.warp)
 
     def leave_one_out(self) -> Moments:
-        """Mean and variance of every scaled reading given the others, hyper-parameters kept."""
-        draws = [self.mode] if self.niw is not None else list(self.draws.parameters)
-        return mix([self._leave_one_out(θ) for θ in draws], self.weights)
+        """Mean and variance of every scaled, warped reading given the others, hyper-parameters kept."""
+        return mix(self._left_out_parts(), self.weights)
+
+    def left_out_outputs(self) -> Moments:
+        """The same in the target's own units."""
+        return self.output.mixed(self._left_out_parts(), self.weights)
 
     def leave_one_out_at_mode(self) -> Moments:
-        """The same at the hyper-parameters' mode alone, which costs one evaluation."""
+        """The same at the hyper-parameters' mode alone, which costs one evaluation; in scaled, warped units."""
         return self._leave_one_out(self.mode)
 
     def smoothing(self) -> Smoothing | None:
@@ -120,14 +145,25 @@ class Core:
         """The same hyper-parameters and scaling, on other readings; `library` holds all their places, where vectors are."""
         prior = trend_prior(readings, self.scaled.trend)
         scaled = replace(self.scaled, prior=prior, readings=readings, library=library)
+        if scaled.degrees is not None:
+            scaled = reweighted(scaled, replace(self.settings, solver="auto"), self.mode)
         settings = self.settings
         # new readings may break the pattern that the solver asked for needs
         if settings.solver != "auto" and settings.solver not in usable_solvers(scaled, settings):
             settings = replace(settings, solver="auto")
         return Core(scaled, settings, self.draws, self.mode)
 
+    def _left_out_parts(self) -> list[Moments]:
+        draws = [self.mode] if self.niw is not None else list(self.draws.parameters)
+        return [self._leave_one_out(θ) for θ in draws]
+
     def _leave_one_out(self, θ: Floats) -> Moments:
-        return leave_one_out(self.problem.collapsed, self.scaled.readings.y, self._solved(θ))
+        solved, weight = self._solved(θ), self.scaled.readings.weight
+        moments = leave_one_out(self.problem.collapsed, self.scaled.readings.y, solved)
+        if weight is None:
+            return moments
+        # its own weight says what a reading was; left out, it's one of Student's t
+        return Moments(moments.mean, moments.variance + solved.reading_variance * (self.tails * weight - 1.0))
 
     def _solved(self, θ: Floats) -> Solved:
         design = self.problem.objective.design

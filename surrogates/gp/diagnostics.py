@@ -73,7 +73,9 @@ def _left_out(core: Core) -> Floats:
     """Left-out residuals of the readings over their standard deviations (N,); NaN where there is none."""
     moments = core.leave_one_out_at_mode()
     spread = np.sqrt(np.where(moments.variance > 0, moments.variance, np.nan))
-    return np.asarray((core.scaled.readings.y - moments.mean) / spread)
+    z = (core.scaled.readings.y - moments.mean) / spread
+    weight = core.scaled.readings.weight  # outliers are expected of Student's t, and have little
+    return np.asarray(z if weight is None else z * np.sqrt(weight))
 
 
 def _biased_fidelities(table: Table, z: Floats) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,8 +22,11 @@ from surrogates.schema import Points, Schema, Vocabulary, as_labelled
 from .collapse import Readings
 from .core import Core
 from .diagnostics import at_bounds, outlying_tasks
-from .fitting import make_readings, own_noise, rescale
 from .lazily import predict_lazily
+from .outputs import Output, with_noise
+from .preparing import make_readings, own_noise, rescale
+from .quantiles import Asked, quantiles
+from .reading_noise import label_levels, noise_at, noise_std
 from .robust import Robust
 from .sharing import Coregional
 from .storage import KIND, pack, unpack
@@ -69,12 +72,14 @@ class FittedHierarchicalGP:
         Returns
         -------
         xr.Dataset over the dims of `at`, in the target's units:
-            mean : of f, trend and common process integrated, averaged over the draws of the hyper-parameters
+            mean : of f, trend and common process integrated, averaged over the draws of the hyper-parameters; of a warped
+                target, of the function whose readings are as often above as below it
             std : of f. With known noise, f includes what the kernel doesn't resolve (the nugget), which a reading tells of
                 at its own place only
             noise_std : of a reading given f. Known noise that `at` holds is given back (also NaN); else it is the mean over
                 each fidelity's readings. If `at` names fidelities it is over the dims of `at`, else over the fidelities (and
-                tasks, where noise is learnt for each)
+                tasks, where noise is learnt for each; and places, where it varies or the target is warped). With a warp,
+                std² + noise_std² is the variance of a reading
 
         Raises
         ------
@@ -86,16 +91,39 @@ class FittedHierarchicalGP:
             own = (dim for dim, _ in self.vocabulary.own_dims.values() if dim is not None and dim in dataset.dims)
             return predict_lazily(self.predict, dataset, vectors=frozenset(own))
         points = self.schema.encode_points(dataset, self.vocabulary)
-        moments = self._moments(points)
-        target = self.core.scaled.target
+        moments, noise = self._moments(points)
         return xr.Dataset(
             {
-                "mean": points.label(target.mean(moments.mean), self._attrs("mean")),
-                "std": points.label(target.deviation(np.sqrt(moments.variance)), self._attrs("standard deviation")),
-                "noise_std": self._noise_std(points),
+                "mean": points.label(moments.mean, self._attrs("mean")),
+                "std": points.label(np.sqrt(moments.variance), self._attrs("standard deviation")),
+                "noise_std": self._noise_std(points, noise),
             },
             attrs=points.frame.attrs,
         )
+
+    def quantile(
+        self, at: xr.Dataset | pd.DataFrame, q: float | Sequence[float], *, noise: bool = False
+    ) -> xr.DataArray:
+        """Quantiles of the target's underlying function, or of a reading of it.
+
+        They are those of the whole mixture over hyper-parameter draws, found by bisection, and carried through the warp.
+
+        Parameters
+        ----------
+        at : places, as in `predict`
+        q : between zero and one; a sequence puts the dim ``quantile`` first
+        noise : of a reading instead of f: at the fidelity that `at` names, else of every fidelity, along a dim of its own.
+            Known noise counts as `predict` gives it, NaN where it's unknown
+
+        Raises
+        ------
+        DataError
+            As in `predict`; and if q isn't between zero and one.
+        """
+        points = self.schema.encode_points(at, self.vocabulary)
+        text = self._attrs("quantile of a reading" if noise else "quantile")
+        question = Asked(self.core, self.vocabulary, self.schema.fidelity, points, list(self._chunks(len(points.x))))
+        return quantiles(question, q, text, noise=noise)
 
     def covariance(self, at: xr.Dataset | pd.DataFrame) -> xr.DataArray:
         """Joint posterior covariance of f at all places, (place, place_2) in the target's squared units.
@@ -110,8 +138,10 @@ class FittedHierarchicalGP:
         points = self._joint_points(at)
         x, task, processes = self.core.asked(points)
         parts = [process.covariance(x, task) for process in processes]
-        means = [process.moments(x, task).mean for process in processes]
-        covariance = self.core.scaled.target.variance(mix_covariances(parts, means, self.core.weights))
+        moments = [process.moments(x, task) for process in processes]
+        output, weights = self.core.output, self.core.weights
+        each = [output.covariance(part, own) for part, own in zip(parts, moments, strict=True)]
+        covariance = mix_covariances(each, [output.moments(own).mean for own in moments], weights)
         units = self.vocabulary.units[self.schema.target]
         attrs = {"long_name": f"covariance of {self.schema.target}", **({"units": f"({units})**2"} if units else {})}
         return xr.DataArray(covariance, dims=("place", "place_2"), attrs=attrs)
@@ -136,7 +166,7 @@ class FittedHierarchicalGP:
         for k in np.unique(chosen):
             mine = chosen == k
             draws[mine] = processes[k].sample(x, task, int(mine.sum()), generator)
-        return points.label(self.core.scaled.target.mean(draws), self._attrs("draw"), leading=("draw",))
+        return points.label(self.core.output.value(draws), self._attrs("draw"), leading=("draw",))
 
     def gradient(self, at: xr.Dataset | pd.DataFrame) -> xr.Dataset:
         """Derivatives of mean and std of f by every input, in closed form.
@@ -145,6 +175,7 @@ class FittedHierarchicalGP:
         -------
         xr.Dataset over ("input", dims of `at`): d_mean, d_std, in the units that the coordinate ``units`` gives for each
         input: the fit's, target by input. Where std is zero, d_std is NaN.
+            Inputs with labels have none.
         """
         points = self.schema.encode_points(at, self.vocabulary)
         if self.core.scaled.library is not None:
@@ -152,26 +183,29 @@ class FittedHierarchicalGP:
                 "counts have no derivative: gradient isn't offered with a Tanimoto kernel; compare predictions instead"
             )
         x = self.core.scaled.inputs(points.x)
-        target, width = self.core.scaled.target, self.core.scaled.inputs.width
+        output, width, weights = self.core.output, self.core.scaled.inputs.width, self.core.weights
         d_mean, d_std = np.empty(x.shape), np.empty(x.shape)
         for rows in self._chunks(len(x)):
             moments = [process.moments(x[rows], points.task[rows], beside=True) for process in self.core.processes]
             slopes = [process.slopes(x[rows], points.task[rows]) for process in self.core.processes]
-            mixed = mix_slopes(slopes, moments, self.core.weights)
-            std = np.sqrt(mix(moments, self.core.weights).variance)
+            slopes = [output.slopes(slope, own) for slope, own in zip(slopes, moments, strict=True)]
+            moments = [output.moments(own) for own in moments]
+            mixed = mix_slopes(slopes, moments, weights)
+            std = np.sqrt(mix(moments, weights).variance)
             d_mean[rows] = mixed.mean
             halves = 2 * std[:, None]
             d_std[rows] = np.divide(mixed.variance, halves, out=np.full(mixed.variance.shape, np.nan), where=halves > 0)
-        inputs = xr.DataArray(list(self.schema.inputs), dims="input")
+        names = [name for name in self.schema.inputs if name not in self.vocabulary.categories]
+        numbers = [self.schema.inputs.index(name) for name in names]
         answer = {
-            name: points.label(target.deviation(slope / width).T, {"long_name": text}, leading=("input",))
+            name: points.label((slope / width).T[numbers], {"long_name": text}, leading=("input",))
             for name, slope, text in (
                 ("d_mean", d_mean, "derivative of the mean"),
                 ("d_std", d_std, "derivative of the standard deviation"),
             )
         }
-        units = [self._slope_units(name) for name in self.schema.inputs]
-        return xr.Dataset(answer).assign_coords(input=inputs, units=("input", units))
+        units = [self._slope_units(name) for name in names]
+        return xr.Dataset(answer).assign_coords(input=xr.DataArray(names, dims="input"), units=("input", units))
 
     def loo(self) -> xr.Dataset:
         """Leave-one-out predictions of every reading, in closed form; hyper-parameters are kept.
@@ -181,14 +215,16 @@ class FittedHierarchicalGP:
         xr.Dataset over ``reading`` (observed ones, in the order of the data): observed, mean, std (noise included),
         residual = observed - mean; the task and fidelity labels and the inputs, but for vectors, as coordinates.
         """
-        moments, readings = self.core.leave_one_out(), self.core.scaled.readings
-        target = self.core.scaled.target
-        observed, mean = target.mean(readings.y), target.mean(moments.mean)
+        return self._left_out(self.core.left_out_outputs(), self.core.output.value(self.core.scaled.readings.y))
+
+    def _left_out(self, moments: Moments, observed: Floats) -> xr.Dataset:
+        """Left-out predictions of the readings as they are labelled."""
+        readings = self.core.scaled.readings
         values = {
             "observed": (observed, "observed"),
-            "mean": (mean, "left-out mean"),
-            "std": (target.deviation(np.sqrt(moments.variance)), "left-out standard deviation, noise included"),
-            "residual": (target.deviation(readings.y - moments.mean), "left-out residual"),
+            "mean": (moments.mean, "left-out mean"),
+            "std": (np.sqrt(moments.variance), "left-out standard deviation, noise included"),
+            "residual": (observed - moments.mean, "left-out residual"),
         }
         units = self.vocabulary.units
         data = {name: ("reading", v, self._attrs(text)) for name, (v, text) in values.items()}
@@ -197,6 +233,9 @@ class FittedHierarchicalGP:
         coords: dict[str, Any] = {
             name: ("reading", x[:, k], {"units": units[name]} if units[name] else {}) for k, name in enumerate(plain)
         }
+        for name, labels in self.vocabulary.categories.items():
+            codes = np.rint(x[:, self.schema.inputs.index(name)]).astype(np.int64)
+            coords[name] = ("reading", np.array(labels)[codes])
         if self.schema.task is not None:
             coords[self.schema.task] = ("reading", np.array(self.vocabulary.tasks)[readings.task])
         if self.schema.fidelity is not None:
@@ -232,7 +271,15 @@ class FittedHierarchicalGP:
         # of a constant target, amplitude and noise rest on priors
         bounds = [] if core.scaled.target.constant else at_bounds(core.layout, core.mode, self.vocabulary)
         notes, moved = outlying_tasks(core, self.vocabulary.tasks), core.smoothing()
-        return review(self.loo(), self.schema, self.vocabulary, smoothing=moved, bounds=bounds, notes=notes)
+        warp, vocabulary, loo = core.scaled.warp, self.vocabulary, self.loo()
+        if warp is not None:
+            # shapes of distributions, which scores need, are Gaussian there
+            scale = Output(core.scaled.target)
+            loo = self._left_out(scale.moments(core.leave_one_out()), scale.value(core.scaled.readings.y))
+            words = warp.describe(self.schema.target)
+            vocabulary = replace(vocabulary, units={**vocabulary.units, self.schema.target: words})
+            notes = [*notes, f"the target is warped: scores and shifts are {words}"]
+        return review(loo, self.schema, vocabulary, smoothing=moved, bounds=bounds, notes=notes)
 
     def task_correlation(self) -> xr.DataArray:
         """Correlation of the tasks' functions (task, task_2), averaged over the hyper-parameter draws."""
@@ -261,6 +308,8 @@ class FittedHierarchicalGP:
         if core.niw is not None:
             raise DataError("sharing='niw' learns its covariance at the observed places only; fit again on all data")
         table = self.schema.encode(data, vocabulary=self.vocabulary)
+        if self.core.scaled.warp is not None:
+            table = self.core.scaled.warp.table(table, self.schema.target)
         new = [str(label) for label in table.vocabulary.tasks[len(self.vocabulary.tasks) :]]
         if new:
             self._check_new_tasks(new)
@@ -279,6 +328,7 @@ class FittedHierarchicalGP:
             np.concatenate([old.group, more.group]),
             more.groups,
             variance,
+            basis=old.basis,
         )
         updated = core.with_readings(readings, library)
         rows = len(updated.problem.collapsed.design.x)
@@ -343,46 +393,29 @@ class FittedHierarchicalGP:
         size = max(64, numbers // (len(design.x) + design.H.shape[1]))
         return (slice(start, min(start + size, m)) for start in range(0, m, size))
 
-    def _moments(self, points: Points) -> Moments:
-        """The one road of every predicted mean and variance of f, in scaled units."""
-        m = len(points.x)
+    def _moments(self, points: Points) -> tuple[Moments, Floats]:
+        """The one road of every predicted mean and variance of f, in the target's units.
+
+        And with a warp, the variance (L, m) by which readings exceed it; see `noise_at` for L.
+        """
+        m, output, weights = len(points.x), self.core.output, self.core.weights
         mean, variance = np.empty(m), np.empty(m)
+        noise = np.zeros((0, m)) if output.warp is None else noise_at(self.core, self.vocabulary, points)
         question = self.core.asked(points)
         for rows in self._chunks(m):
-            mean[rows], variance[rows] = question.moments(rows, self.core.weights)
-        return Moments(mean, variance)
+            parts = question.parts(rows)
+            mean[rows], variance[rows] = output.mixed(parts, weights)
+            for level in noise[:, rows]:
+                of_readings = output.mixed(with_noise(parts, level), weights).variance
+                level[...] = np.maximum(of_readings - variance[rows], 0.0)
+        return Moments(mean, variance), noise
 
-    def _noise_std(self, points: Points) -> xr.DataArray:
-        """Standard deviation of a reading given f."""
-        levels, tasks = self.vocabulary.fidelities, self.vocabulary.tasks
-        table = np.sqrt(self._noise_table())  # (T, F)
-        table = self.core.scaled.target.deviation(table)
-        attrs = self._attrs("standard deviation of a reading's noise")
-        if points.noise_variance is not None:
-            return points.label(np.sqrt(points.noise_variance), attrs)
-        if points.fidelity is not None:
-            return points.label(table[points.task, points.fidelity], attrs)
-        if len(levels) == 1:
-            return points.label(table[points.task, 0], attrs)
-        name = str(self.schema.fidelity)
-        if not self.core.settings.has_noise_by_task or len(tasks) == 1:
-            return xr.DataArray(table[0], dims=name, coords={name: list(levels)}, attrs=attrs)
-        full = points.label(table[points.task].T, attrs, leading=(name,))
-        return full.assign_coords({name: list(levels)})
-
-    def _noise_table(self) -> Floats:
-        """Noise variance by task and fidelity (T, F), scaled; of known noise, the mean over each fidelity's readings."""
-        T, F = len(self.vocabulary.tasks), len(self.vocabulary.fidelities)
-        readings = self.core.scaled.readings
-        if readings.variance is not None:
-            totals = np.bincount(readings.group, readings.variance, minlength=F)
-            return np.tile(totals / np.maximum(np.bincount(readings.group, minlength=F), 1), (T, 1))
-        blocks = self.core.noise_variances().reshape(-1, F)
-        if self.core.settings.noise == "task-fidelity":
-            return blocks
-        table = np.tile(blocks[0], (T, 1))
-        table[list(self.core.settings.apart)] = blocks[1:]
-        return table
+    def _noise_std(self, points: Points, noise: Floats) -> xr.DataArray:
+        """Standard deviation of a reading given f, or what a warp's readings exceed f by."""
+        attrs, fidelity = self._attrs("standard deviation of a reading's noise"), self.schema.fidelity
+        if self.core.scaled.warp is None or points.noise_variance is not None:
+            return noise_std(self.core, self.vocabulary, fidelity, points, attrs)
+        return label_levels(self.vocabulary, fidelity, points, np.sqrt(noise), attrs)
 
     def _slope_units(self, name: str) -> str:
         """Of a derivative by the input `name`; empty where one of both has none."""

@@ -11,30 +11,30 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from surrogates.errors import DataError, NumericalError
-from surrogates.scaling import InputScaling, TargetScaling
-from surrogates.schema import Label, Points, Table
+from surrogates.errors import NumericalError
 from surrogates.training import Minimum, lbfgs, newton
 
-from .collapse import Collapsed, Readings, TrendPrior, collapse, trend_prior
+from .collapse import Collapsed, Readings, collapse, trend_prior
+from .composite import Composite, CompositeCorrelations, CompositeGram
 from .custom import CustomKernel, CustomSolver
 from .design import Design
 from .evidence import difference_curvature
 from .gram import Gram
-from .kernels import Kernel
 from .laplace import Draws, laplace_draws
 from .library import Library
 from .mixtures import MixtureGram
 from .noise import KnownNoise
 from .objective import Layout, Objective, ShapeParameters, Value
+from .preparing import Scaled, Settings, log_units
 from .process import Conditioned, Correlations, StationaryCorrelations, condition
 from .robust import Robust
+from .shaped_noise import ShapedNoise, evidence_bound
 from .sharing import AMPLITUDE_PRIOR, Coregional, Exchangeable, Sharing
 from .solvers import SOLVERS, applicable_solvers, choose_solver
 from .solvers._base import Solver
 from .solvers.dense import Dense
 from .tanimoto import Tanimoto, TanimotoCorrelations
-from .trends import Basis, Trend, make_trend
+from .trends import Trend
 
 Floats = NDArray[np.float64]
 #: more rows than this start on a subset of them
@@ -43,8 +43,6 @@ SUBSET_ABOVE = 200
 INTEGRATE_UP_TO = 250
 #: normal prior of log noise variances; it keeps the precise fidelity's from running to its lower bound
 NOISE_PRIOR = (math.log(0.02), 2.5)
-#: deviation of log l's normal prior, and the widest l
-LENGTHSCALE_DEVIATION, WIDEST = 1.2, 20.0
 #: (length-scale, correlation, noise variance) of the starts: detail explained by the processes, or by the noise
 STARTS = ((0.2, 0.9, 0.01), (0.7, 0.5, 0.2))
 #: more rows than this start on two subsets, and end at a looser tolerance
@@ -55,48 +53,6 @@ TOLERANCE = 1e-3
 ROUGH = 0.3
 #: points tried and draws kept; fewer points as rows grow, since each costs more and the posterior gets narrower
 MOST_POINTS, LEAST_POINTS, POINTS_TIMES_ROWS, DRAWS = 240, 24, 6000, 32
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The choices of a `HierarchicalGP` that shape its likelihood.
-
-    blind : how many of the last inputs stationary kernels don't see; these enter by the trend alone
-    lengthscales : means and deviations of the normal priors of log l, one kernel's after the other; None: the usual ones
-    spread, widest : deviation of the usual ones, and the upper bound of l
-    """
-
-    kernel: Kernel | CustomKernel | Tanimoto
-    trend: str | Basis
-    sharing: str | Sharing
-    rank: int
-    noise: str
-    solver: str
-    blind: int = 0
-    lengthscales: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-    spread: float = LENGTHSCALE_DEVIATION
-    widest: float = WIDEST
-    apart: tuple[int, ...] = ()  # of "robust" sharing: the tasks (codes) that share nothing
-
-    @property
-    def has_noise_by_task(self) -> bool:
-        """Whether tasks may differ in their noise."""
-        return self.noise == "task-fidelity" or (self.noise == "fidelity" and bool(self.apart))
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """Observations in scaled units, with the way back.
-
-    library : of a Tanimoto kernel, the places that stand for vectors; their numbers are the only column of x
-    """
-
-    inputs: InputScaling
-    target: TargetScaling
-    trend: Trend
-    prior: TrendPrior
-    readings: Readings
-    library: Library | None = None
 
 
 @dataclass(frozen=True)
@@ -125,65 +81,6 @@ class Problem(NamedTuple):
     objective: Objective
 
 
-def scale(table: Table, settings: Settings) -> Scaled:
-    """Scale inputs and target, and prepare the trend."""
-    inputs, x, library = _scale_inputs(table, settings.kernel)
-    trend = make_trend(settings.trend, x)
-    target = TargetScaling.fit(table.y, table.task, trend.columns(x))
-    readings = make_readings(table, x, target, settings.noise)
-    return Scaled(inputs, target, trend, trend_prior(readings, trend), readings, library)
-
-
-def _scale_inputs(
-    table: Table, kernel: Kernel | CustomKernel | Tanimoto
-) -> tuple[InputScaling, Floats, Library | None]:
-    """Inputs in the unit cube; or vectors' places as numbers, which aren't scaled."""
-    if isinstance(kernel, Tanimoto):
-        library, x = kernel.number(table)
-        return InputScaling(np.zeros(1), np.ones(1)), x, library
-    inputs = InputScaling.fit(table.x)
-    return inputs, inputs(table.x), None
-
-
-def rescale(table: Table | Points, scaled: Scaled, settings: Settings) -> tuple[Floats, Library | None]:
-    """Further inputs in the scaling of the fit; vectors' new places get numbers behind the known ones."""
-    if isinstance(settings.kernel, Tanimoto):
-        library, x = settings.kernel.number(table, scaled.library)
-        return x, library
-    return scaled.inputs(table.x), None
-
-
-def make_readings(table: Table, x: Floats, target: TargetScaling, noise: str) -> Readings:
-    """Scaled readings with their noise groups.  x: (N, d) scaled inputs."""
-    vocabulary = table.vocabulary
-    T, F = len(vocabulary.tasks), len(vocabulary.fidelities)
-    variance = None
-    if noise == "none":
-        variance = np.zeros(len(table.y))
-    elif noise == "known":
-        if table.noise_variance is None:
-            raise DataError("noise='known', but the schema names no noise variable; give Schema(noise=...) one")
-        variance = table.noise_variance / target.spread**2
-    names = [str(label) if label is not None else "all" for label in vocabulary.fidelities]
-    group = table.fidelity
-    if noise == "task-fidelity":
-        group = table.task * F + table.fidelity
-        names = [f"{t}, {name}" for t in vocabulary.tasks for name in names]
-    return Readings(x, target(table.y), table.task, T, group, tuple(names), variance)
-
-
-def own_noise(readings: Readings, settings: Settings, labels: Sequence[Label | None]) -> Readings:
-    """Noise groups of their own for the tasks that share nothing: F more for each, where noise is learnt by fidelity."""
-    if not settings.apart or settings.noise != "fidelity":
-        return readings
-    block = np.zeros(readings.tasks, dtype=np.int64)
-    block[list(settings.apart)] = 1 + np.arange(len(settings.apart))
-    names = readings.groups
-    more = [f"{name} ({labels[t]} alone)" for t in settings.apart for name in names]
-    group = readings.group + len(names) * block[readings.task]
-    return replace(readings, group=group, groups=(*names, *more))
-
-
 def make_sharing(settings: Settings, tasks: int) -> Sharing:
     """The task covariance that the settings ask for."""
     if not isinstance(settings.sharing, str):
@@ -207,7 +104,7 @@ def make_problem(scaled: Scaled, settings: Settings, readings: Readings | None =
 
 def usable_solvers(scaled: Scaled, settings: Settings) -> tuple[str, ...]:
     """Names of the solvers that are exact for these readings."""
-    if isinstance(settings.kernel, Tanimoto):
+    if isinstance(settings.kernel, Tanimoto | Composite):
         return ("dense",)
     design = collapse(scaled.readings, scaled.trend, scaled.prior).design
     return applicable_solvers(design, make_sharing(settings, design.tasks))
@@ -217,7 +114,8 @@ def make_layout(settings: Settings, sharing: Sharing, design: Design) -> Layout:
     """Names, bounds and priors of the hyper-parameters, in scaled units."""
     known = isinstance(design.noise, KnownNoise)
     noise_bounds = (math.log(1e-10 if known else 1e-6), math.log(4.0))
-    return Layout(_shapes(settings, sharing, design), sharing, design.noise.names, NOISE_PRIOR, noise_bounds)
+    slopes = design.noise.slopes if isinstance(design.noise, ShapedNoise) else 0
+    return Layout(_shapes(settings, sharing, design), sharing, design.noise.names, NOISE_PRIOR, noise_bounds, slopes)
 
 
 def make_solver(settings: Settings, design: Design, sharing: Sharing, library: Library | None) -> Solver:
@@ -229,6 +127,8 @@ def make_solver(settings: Settings, design: Design, sharing: Sharing, library: L
         return Dense(design, gram)
     if isinstance(settings.kernel, CustomKernel):
         return CustomSolver(design, settings.kernel)
+    if isinstance(settings.kernel, Composite):
+        return Dense(design, CompositeGram(design.x, design.task, design.tasks, settings.kernel))
     kernels = (settings.kernel,) * sharing.components
     if settings.blind:
         return Dense(design, Gram(design.x[:, : -settings.blind], design.task, design.tasks, kernels))
@@ -247,6 +147,8 @@ def conditioner(
         correlations: Correlations
         if isinstance(settings.kernel, CustomKernel):
             correlations = settings.kernel.correlations(state.shapes)
+        elif isinstance(settings.kernel, Composite):
+            correlations = CompositeCorrelations(settings.kernel, state.shapes)
         elif isinstance(settings.kernel, Tanimoto):
             assert library is not None
             correlations = TanimotoCorrelations(library, state.shapes)
@@ -303,9 +205,9 @@ def climb(
         starts = [first]
     rough = _rough(objective, starts, progress)
     best = _descend(objective, rough, progress, tolerance=TOLERANCE if rows <= LARGE else 10 * TOLERANCE)
-    # REML sees the contrasts of the data that the flat trend leaves; each carries one factor of the target's unit
-    contrasts = len(scaled.readings.y) - int((objective.design.prior_precision == 0).sum())
-    likelihood = -best.value - objective.log_prior(best.x) - contrasts * math.log(scaled.target.spread)
+    likelihood = -best.value - objective.log_prior(best.x) + log_units(scaled, objective.design)
+    if scaled.degrees is not None and scaled.readings.weight is not None:
+        likelihood += evidence_bound(scaled.readings.weight, scaled.degrees)
     draws = Draws(best.x[None], np.ones(1), 1.0)
     return Posterior(layout, best.x, draws, best, evaluations + objective.evaluations, likelihood), problem
 
@@ -327,6 +229,23 @@ def integrated(posterior: Posterior, problem: Problem, *, count: int, seed: int)
     return replace(posterior, draws=draws, evaluations=posterior.evaluations + objective.evaluations - before)
 
 
+def quick_minimum(scaled: Scaled, settings: Settings, start: Start | None = None) -> tuple[Minimum, Problem]:
+    """A descent to a hundredth of a nat from `start`, or from the better one of the usual starts."""
+    problem = make_problem(scaled, settings)
+    starts = _starts(settings, problem.objective.layout) if start is None else [start]
+    rough = _rough(problem.objective, starts, lambda value: None)
+    return _descend(problem.objective, rough, lambda value: None, tolerance=10 * TOLERANCE), problem
+
+
+def thinned(scaled: Scaled, rows: int, seed: int) -> Scaled:
+    """About so many of the readings, in the same scaling; all of them, if they are no more."""
+    share = rows / len(scaled.readings.y)
+    if share >= 1:
+        return scaled
+    subset = _subset(scaled, share, seed)
+    return replace(scaled, readings=subset, prior=trend_prior(subset, scaled.trend))
+
+
 def points_tried(rows: int) -> int:
     """How many hyper-parameter points to try."""
     return int(np.clip(POINTS_TIMES_ROWS // rows, LEAST_POINTS, MOST_POINTS))
@@ -335,7 +254,7 @@ def points_tried(rows: int) -> int:
 def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParameters:
     if isinstance(settings.kernel, CustomKernel):
         return settings.kernel.shape_parameters()
-    if isinstance(settings.kernel, Tanimoto):
+    if isinstance(settings.kernel, Tanimoto | Composite):
         return settings.kernel.shape_parameters(sharing.components)
     d = design.x.shape[1] - settings.blind
     suffixes = [f", {name}" if name else "" for name in sharing.component_names]
@@ -351,12 +270,18 @@ def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParame
 
 
 def _starts(settings: Settings, layout: Layout) -> list[Start]:
-    F = len(layout.noise_names)
     if isinstance(settings.kernel, CustomKernel):
-        return [Start(layout.join(layout.shapes.mean, layout.sharing.start(0.8), np.full(F, layout.noise_prior[0])))]
+        noise = layout.noise_start(layout.noise_prior[0])
+        return [Start(layout.join(layout.shapes.mean, layout.sharing.start(0.8), noise))]
+    if isinstance(settings.kernel, Composite):
+        return [
+            Start(layout.join(shapes, layout.sharing.start(ρ), layout.noise_start(math.log(σ2))))
+            for l, ρ, σ2 in STARTS
+            for shapes in settings.kernel.starts(l, layout.shapes.components)
+        ]
     is_stationary = layout.shapes.logarithmic
     starts = [
-        Start(layout.join(shapes, layout.sharing.start(ρ), np.full(F, math.log(σ2))))
+        Start(layout.join(shapes, layout.sharing.start(ρ), layout.noise_start(math.log(σ2))))
         for l, ρ, σ2 in STARTS
         for shapes in [np.full(len(layout.shapes.names), math.log(l)) if is_stationary else layout.shapes.mean]
     ]

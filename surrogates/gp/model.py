@@ -15,25 +15,32 @@ from numpy.typing import NDArray
 
 from surrogates.errors import DataError, FitWarning
 from surrogates.progress import Progress, progress_bar
-from surrogates.schema import Schema
+from surrogates.scaling import InputScaling
+from surrogates.schema import Schema, Table
 
 from .blocks import fit_robust
+from .composite import Composite, make_composite
 from .core import Core
 from .custom import CustomKernel, resolve_kernel
 from .fitted import FittedHierarchicalGP
-from .fitting import Scaled, Settings, fit_posterior, scale, usable_solvers
-from .kernels import Kernel
+from .fitting import fit_posterior, usable_solvers
 from .niw import base_covariance, expectation_maximisation
 from .outliers import stand_apart
+from .preparing import VARYING, AnyKernel, Scaled, Settings, scale
 from .reporting import make_report
 from .solvers import SOLVERS
 from .solvers.woodbury import union_of_places
+from .student_t import student_t
 from .tanimoto import Tanimoto
+from .terms import Term
 from .trends import NAMES as TRENDS
 from .trends import Basis
+from .warp_learning import learn_power
+from .warping import Warp, make_warp
 
 SHARINGS = ("common", "two-kernels", "icm", "niw", "robust")
-NOISES = ("auto", "fidelity", "task-fidelity", "known", "none")
+NOISES = ("auto", "fidelity", "task-fidelity", "known", "none", *VARYING)
+LIKELIHOODS = ("gaussian", "student-t")
 
 
 @dataclass(frozen=True)
@@ -54,25 +61,40 @@ class HierarchicalGP:
         instrument or a coarse code is a task
     kernel : "matern52" (default), "rbf", "matern32", "matern12", each with one length-scale per input; or a
         gpytorch.kernels.Kernel over the inputs scaled to [-1/2, 1/2]; or a `Tanimoto` for counts, such as molecular
-        fingerprints, and "tanimoto" if all inputs are counts
+        fingerprints, and "tanimoto" if all inputs are counts; or sums and products of `Smooth`, `Periodic` and
+        `Categorical` terms, such as ``Smooth("x") * Categorical("material") + Periodic("hour", 24)``. A named trend then
+        runs along inputs of smooth terms only
     trend : each task's own trend h: "none", "constant", "linear" (default), "quadratic", or a function from scaled
         inputs (n, d) to columns (n, p)
     sharing : "common" (default) as above; "two-kernels", where μ0 and r_τ have their own length-scales; "icm", an
         intrinsic coregionalisation of `rank`; "robust", where tasks have correlations and amplitudes of their own and
         outliers stand apart (see Notes); "niw", the paper's plug-in normal-inverse-Wishart hierarchy, a baseline
     rank : of "icm"
-    noise : "auto" (known if the schema names a noise variable, else by fidelity), "fidelity", "task-fidelity", "known", or
-        "none" for deterministic codes.
+    noise : "auto" (known if the schema names a noise variable, else by fidelity), "fidelity", "task-fidelity", "known",
+        "none" for deterministic codes, or
+        "varying", where log σ²_f(x) is a_f plus a function of the inputs that fidelities share, linear, or with squares and
+        products, "varying-quadratic".
         To known noise a nugget is learnt, for detail that the kernel can't resolve; unless all readings are exact: they
         are interpolated, with 1e-10 of the residual variance on the diagonal (``report.jitter``)
     solver : "auto", or one of "dense", "woodbury", "rotation", "kronecker"; all give the same answers
     integrate : average over hyper-parameter draws; None: if there are at most 250 rows
+    warp : "log", "box-cox" or "logit": the process describes an increasing function of the target, and answers are carried
+        back. The power of "box-cox" is learnt. None: the target itself
+    bounds : (low, high) that a warped target keeps to, in its units: (0, inf), or for "logit" (0, 1), unless given;
+        "log" also takes (-inf, high)
+    likelihood : "gaussian", or "student-t" for data with outliers: readings far from all others count little, by weights
+        that the report names; noise_std then is that of all readings, outliers among them
 
     Notes
     -----
     Priors, normal, in scaled units (the d inputs that vary fill the unit cube, the target's residual deviation from each
     task's own trend is one): log l ~ N(log(0.4 √d), 1.2²), log s ~ N(1.5, 2²), logit ρ ~ N(0.5, 1.75²), log σ² ~
-    N(log 0.02, 2.5²). Chosen so that 95 % intervals hold what they promise for three tasks of ten points.
+    N(log 0.02, 2.5²), its slopes across the cube N(0, 2²). Chosen so that 95 % intervals hold what they promise for three
+    tasks of ten points.
+
+    With a warp g, an answer's mean and std are those of g(f), the function whose readings are as often above as below it;
+    std² + noise_std² is the variance of a reading, and `quantile` is exact. Noise, amplitude and correlations in the report
+    are on the warped scale: that of "log" is relative. Known noise is carried there by the slope at its reading.
 
     With ``sharing="robust"`` the processes of tasks τ and υ correlate by c_τ c_υ and have amplitudes a_τ, all drawn to
     common values by heavy-tailed priors. A task of another function, scale or roughness then leaves the others alone. One
@@ -104,12 +126,16 @@ class HierarchicalGP:
     noise: str = "auto"
     solver: str = "auto"
     integrate: bool | None = None
+    warp: str | None = None
+    bounds: tuple[float, float] | None = None
+    likelihood: str = "gaussian"
 
     def __post_init__(self) -> None:
         resolved = self._resolved()
         for name, value, choices in (
             ("sharing", self.sharing, SHARINGS),
             ("noise", self.noise, NOISES),
+            ("likelihood", self.likelihood, LIKELIHOODS),
             ("solver", self.solver, ("auto", *SOLVERS)),
         ):
             if value not in choices:
@@ -126,6 +152,10 @@ class HierarchicalGP:
             raise DataError("noise='known', but the schema names no noise variable; give Schema(noise=...) one")
         if isinstance(resolved, Tanimoto):
             self._check_vectors(resolved)
+        self._check_warp()
+        self._check_noise()
+        if isinstance(resolved, Composite):
+            self._check_composite()
         if isinstance(resolved, CustomKernel) and self.sharing in ("two-kernels", "niw"):
             raise DataError(f"sharing={self.sharing!r} works with the named kernels only; use 'common' or 'icm'")
 
@@ -154,8 +184,16 @@ class HierarchicalGP:
         began = time.perf_counter()
         settings = self._settings()
         vectors = settings.kernel.names if isinstance(settings.kernel, Tanimoto) else ()
-        table = self.schema.encode(data, vectors=vectors)
-        scaled = scale(table, settings)
+        categorical = settings.kernel.categorical if isinstance(settings.kernel, Composite) else ()
+        table = self.schema.encode(data, vectors=vectors, categorical=categorical)
+        if isinstance(settings.kernel, Composite):
+            settings = replace(settings, kernel=settings.kernel.bound(InputScaling.fit(table.x).width))
+        warp = self._warp(table, settings, seed)
+        if warp is not None:
+            table = warp.table(table, self.schema.target)
+        scaled = scale(table, settings, warp)
+        if self.likelihood == "student-t":
+            scaled = student_t(scaled, replace(settings, solver="auto"), seed=seed)
         self._check_solver(scaled, settings)
         near: Sequence[NDArray[np.float64]] = ()
         searched = 0
@@ -175,14 +213,62 @@ class HierarchicalGP:
             warnings.warn(warning, FitWarning, stacklevel=2)
         return FittedHierarchicalGP(self.schema, table.vocabulary, report, core)
 
+    def _check_composite(self) -> None:
+        if self.sharing == "niw":
+            raise DataError("sharing='niw' works with the named kernels only; use 'common', 'two-kernels' or 'icm'")
+        if self.solver not in ("auto", "dense"):
+            raise DataError(f"solver is {self.solver!r}; a kernel of several terms has 'dense' only: leave it out")
+
+    def _check_noise(self) -> None:
+        """Refuse combinations of noise and likelihood that have no meaning."""
+        varies, robust_one = self.noise in VARYING, self.likelihood == "student-t"
+        if (varies or robust_one) and self.sharing == "niw":
+            raise DataError("sharing='niw' is a baseline with one noise per fidelity; use sharing='common'")
+        if varies and isinstance(self._resolved(), Tanimoto):
+            raise DataError(
+                f"noise={self.noise!r} is a function of inputs that are numbers, not of counts; use 'fidelity'"
+            )
+        if robust_one and (self.noise in ("known", "none") or (self.noise == "auto" and self.schema.noise is not None)):
+            raise DataError(
+                "likelihood='student-t' learns its noise; name no known noise, or use likelihood='gaussian'"
+            )
+        if robust_one and self.warp is not None:
+            raise DataError(
+                "likelihood='student-t' with a warp has readings without a mean; warp the target yourself, or leave one out"
+            )
+
+    def _check_warp(self) -> None:
+        if self.warp is None:
+            if self.bounds is not None:
+                raise DataError(
+                    f"bounds={self.bounds!r} say how to warp the target; give warp='logit' or 'log' with them"
+                )
+            return
+        make_warp(self.warp, self.bounds)
+        if self.sharing == "niw":
+            raise DataError(
+                "sharing='niw' is a baseline for the target itself; leave out warp, or use sharing='common'"
+            )
+
+    def _warp(self, table: Table, settings: Settings, seed: int) -> Warp | None:
+        """The warp that the target is seen through, its power learnt."""
+        if self.warp is None:
+            return None
+        warp = make_warp(self.warp, self.bounds)
+        if warp.name != "box-cox":
+            return warp
+        return learn_power(table, settings, warp, target=self.schema.target, seed=seed)
+
     def _settings(self) -> Settings:
         noise = self.noise
         if noise == "auto":
             noise = "known" if self.schema.noise is not None else "fidelity"
         return Settings(self._resolved(), self.trend, self.sharing, self.rank, noise, self.solver)
 
-    def _resolved(self) -> Kernel | CustomKernel | Tanimoto:
+    def _resolved(self) -> AnyKernel:
         """The kernel that `kernel` stands for."""
+        if isinstance(self.kernel, Term):
+            return make_composite(self.kernel, self.schema.inputs)
         kernel = Tanimoto(self.schema.inputs) if self.kernel == "tanimoto" else self.kernel
         if isinstance(kernel, Tanimoto):
             kernel.require_inputs(self.schema.inputs)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from .design import Design
 from .noise import Rows
+from .shaped_noise import SLOPE_BOUND, SLOPE_DEVIATION
 from .sharing import Sharing
 from .solvers._base import Curvature, Gradient, Inverse, Solver, State
 
@@ -67,6 +68,7 @@ class Layout:
     noise_names: tuple[str, ...]
     noise_prior: tuple[float, float]
     noise_bounds: tuple[float, float]
+    noise_slopes: int = 0  # so many of the last noise parameters are slopes of log variances
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -75,17 +77,25 @@ class Layout:
     @property
     def bounds(self) -> Floats:
         """(p, 2)"""
-        return np.array([*self.shapes.bounds, *self.sharing.bounds, *([self.noise_bounds] * len(self.noise_names))])
+        F = len(self.noise_names) - self.noise_slopes
+        slopes = [(-SLOPE_BOUND, SLOPE_BOUND)] * self.noise_slopes
+        return np.array([*self.shapes.bounds, *self.sharing.bounds, *([self.noise_bounds] * F), *slopes])
 
     @property
     def prior(self) -> tuple[Floats, Floats]:
         """Mean (p,) and standard deviation (p,)."""
         mean, deviation = self.sharing.prior
-        noise = np.ones(len(self.noise_names))
+        slope = np.arange(len(self.noise_names)) >= len(self.noise_names) - self.noise_slopes
+        noise = (np.where(slope, 0.0, self.noise_prior[0]), np.where(slope, SLOPE_DEVIATION, self.noise_prior[1]))
         return (
-            np.concatenate([self.shapes.mean, mean, self.noise_prior[0] * noise]),
-            np.concatenate([self.shapes.deviation, deviation, self.noise_prior[1] * noise]),
+            np.concatenate([self.shapes.mean, mean, noise[0]]),
+            np.concatenate([self.shapes.deviation, deviation, noise[1]]),
         )
+
+    def noise_start(self, log_variance: float) -> Floats:
+        """Noise parameters with that logarithm of every variance, and slopes of zero."""
+        levels = len(self.noise_names) - self.noise_slopes
+        return np.concatenate([np.full(levels, log_variance), np.zeros(self.noise_slopes)])
 
     def split(self, θ: Floats) -> Parts:
         """θ (p,) taken apart."""

@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from surrogates.schema import Label
 
 from .collapse import trend_prior
-from .fitting import STARTS, Posterior, Problem, Scaled, Settings, fit_posterior, make_problem, own_noise
+from .fitting import STARTS, Posterior, Problem, fit_posterior, make_problem
 from .kernels import Kernel
+from .preparing import Scaled, Settings, own_noise
 
 Floats = NDArray[np.float64]
 #: prior probability that a task is an outlier

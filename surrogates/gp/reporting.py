@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surrogates import metrics
+from surrogates.posterior import Moments
 from surrogates.report import Estimate, FitReport
 from surrogates.schema import Table
 
+from .composite import Composite
 from .core import Core
 from .custom import CustomKernel
 from .diagnostics import fit_warnings
@@ -21,6 +23,7 @@ from .niw import JITTER
 from .noise import EXACT, KnownNoise
 from .robust import Robust
 from .sharing import Coregional
+from .student_t import OUTLIER
 from .tanimoto import Tanimoto, weight
 
 Floats = NDArray[np.float64]
@@ -33,8 +36,11 @@ def make_report(table: Table, core: Core, posterior: Posterior, seconds: float) 
         "noise (standard deviation, unresolved detail included)": _noise(table, core),
         "correlation of tasks": _correlation(table, core),
         "length-scales": _lengthscales(table, core),
-        "kernel": _mixture(core),
+        "kernel": _mixture(table, core),
+        "noise across an input's range (factor of its standard deviation)": _noise_slopes(table, core),
         "amplitude of the processes": _amplitude(table, core),
+        "outliers (weight; an ordinary reading has about one)": _outliers(table, core),
+        "output": _output(core),
     }
     return FitReport(
         model=f"HierarchicalGP ({core.settings.kernel.name}, {core.settings.sharing})",
@@ -81,8 +87,8 @@ def _estimate(values: Floats, weights: Floats, units: str | None) -> Estimate:
 
 
 def _noise(table: Table, core: Core) -> dict[str, Estimate]:
-    spread, units = core.scaled.target.spread, _target_units(table)
-    values = spread * np.exp(0.5 * core.log_noise())
+    spread, units = core.scaled.target.spread, _target_units(table, core)
+    values = spread * np.sqrt(core.tails) * np.exp(0.5 * core.log_noise())
     readings = core.scaled.readings
     if core.settings.noise in ("known", "none"):
         names: tuple[str, ...] = ("nugget (detail that the kernel doesn't resolve)",)[: values.shape[1]]
@@ -126,9 +132,11 @@ def _lengthscales(table: Table, core: Core) -> dict[str, Estimate]:
     }
 
 
-def _mixture(core: Core) -> dict[str, Estimate]:
+def _mixture(table: Table, core: Core) -> dict[str, Estimate]:
     """Share of the counts and length-scale of the smooth features, in standard deviations, of each component."""
     kernel, draws = core.settings.kernel, core.draws
+    if isinstance(kernel, Composite):
+        return _terms(table, core, kernel)
     if not isinstance(kernel, Tanimoto) or not kernel.smooth:
         return {}
     shapes = np.stack([core.layout.split(θ).log_shapes for θ in draws.parameters])  # (k, C, 2)
@@ -142,13 +150,25 @@ def _mixture(core: Core) -> dict[str, Estimate]:
     return found
 
 
+def _terms(table: Table, core: Core, kernel: Composite) -> dict[str, Estimate]:
+    """Parameters of a kernel's terms, in the units of their inputs."""
+    shapes = np.stack([core.layout.split(θ).log_shapes for θ in core.draws.parameters])  # (k, C, r)
+    kinds = [""] if shapes.shape[1] == 1 else [" (common process)", " (own processes)"]
+    units, weights = table.vocabulary.units, core.draws.weights
+    return {
+        f"{name}{kind}": _estimate(told.values, weights, units[told.units_of] if told.units_of else None)
+        for c, kind in enumerate(kinds)
+        for name, told in kernel.told(shapes[:, c]).items()
+    }
+
+
 def _amplitude(table: Table, core: Core) -> dict[str, Estimate]:
     layout, draws = core.layout, core.draws
     diagonal = [
         np.diagonal(layout.sharing.mixing(layout.split(θ).sharing).matrix.sum(axis=0)) for θ in draws.parameters
     ]
     if isinstance(layout.sharing, Robust):
-        sizes, units = core.scaled.target.spread * np.sqrt(np.stack(diagonal)), _target_units(table)
+        sizes, units = core.scaled.target.spread * np.sqrt(np.stack(diagonal)), _target_units(table, core)
         return {
             f"of {t}": _estimate(sizes[:, k], draws.weights, units) for k, t in enumerate(table.vocabulary.tasks[:50])
         }
@@ -158,11 +178,49 @@ def _amplitude(table: Table, core: Core) -> dict[str, Estimate]:
         kernel, x = core.settings.kernel, core.problem.objective.design.x
         variance *= [kernel.correlations(layout.split(θ).log_shapes).diagonal(x)[0].mean() for θ in draws.parameters]
     values = core.scaled.target.spread * np.sqrt(variance)
-    return {"standard deviation": _estimate(values, draws.weights, _target_units(table))}
+    return {"standard deviation": _estimate(values, draws.weights, _target_units(table, core))}
 
 
-def _target_units(table: Table) -> str | None:
-    return list(table.vocabulary.units.values())[-1]
+def _target_units(table: Table, core: Core) -> str | None:
+    name, units = list(table.vocabulary.units.items())[-1]
+    return units if core.scaled.warp is None else core.scaled.warp.describe(name)
+
+
+def _output(core: Core) -> dict[str, Estimate]:
+    warp, degrees, found = core.scaled.warp, core.scaled.degrees, {}
+    if warp is not None and warp.name == "box-cox":
+        found["Box-Cox power"] = Estimate(warp.power, warp.power_spread, "")
+    if degrees is not None:
+        found["degrees of freedom of the noise"] = Estimate(degrees, 0.0, "")
+    return found
+
+
+def _noise_slopes(table: Table, core: Core) -> dict[str, Estimate]:
+    """e^{b/2}: how much the noise grows from the lowest to the highest value of an input."""
+    readings = core.scaled.readings
+    if readings.basis is None:
+        return {}
+    factor = np.exp(0.5 * core.log_noise()[:, len(readings.groups) :])
+    names = readings.basis.names(list(table.vocabulary.units)[:-1])
+    return {name: _estimate(factor[:, k], core.weights, None) for k, name in enumerate(names)}
+
+
+def _outliers(table: Table, core: Core) -> dict[str, Estimate]:
+    """Readings that Student's t gives little weight, the least first; at most 20."""
+    weight = core.scaled.readings.weight
+    if weight is None:
+        return {}
+    names = list(table.vocabulary.units)
+    found = {}
+    for r in [int(r) for r in np.argsort(weight, kind="stable")[:20] if weight[r] < OUTLIER]:
+        task = table.vocabulary.tasks[table.task[r]]
+        categories = table.vocabulary.categories
+        place = ", ".join(
+            f"{name}={categories[name][round(value)] if name in categories else f'{value:.4g}'}"
+            for name, value in zip(names, [*table.x[r], table.y[r]], strict=True)
+        )
+        found[f"reading {r}: {f'{task}, ' if task is not None else ''}{place}"] = Estimate(float(weight[r]), 0.0, "")
+    return found
 
 
 def _scores(core: Core) -> Mapping[str, float]:
@@ -174,8 +232,13 @@ def _scores(core: Core) -> Mapping[str, float]:
     if not known.any():
         return {}
     y, mean, std = y[known], mean[known], std[known]
+    rmse, change = metrics.rmse(y, mean), 0.0
+    if core.scaled.warp is not None:  # a density gets the slope of the warp, a rank doesn't change
+        outputs = core.output.value(core.scaled.readings.y[known])
+        rmse = metrics.rmse(outputs, core.output.moments(Moments(*(part[known] for part in moments))).mean)
+        change = float(core.scaled.warp.log_slope(outputs).mean())
     return {
-        "RMSE": metrics.rmse(y, mean),
-        "NLPD": metrics.nlpd(y, mean, std),
+        "RMSE": rmse,
+        "NLPD": metrics.nlpd(y, mean, std) - change,
         "coverage of 95 % intervals": metrics.coverage(y, mean, std),
     }

@@ -134,6 +134,7 @@ def name_of(data: xr.Dataset, reading: int) -> str:
         values = data["place"].to_numpy()[reading]
         names, units = data["input"].to_numpy(), data["input_units"].to_numpy()
         parts += [
-            f"{k} = {v:.4g}{' ' + u if u else ''}" for k, v, u in list(zip(names, values, units, strict=True))[:4]
+            f"{k} = {v if isinstance(v, str) else f'{v:.4g}'}{' ' + u if u else ''}"
+            for k, v, u in list(zip(names, values, units, strict=True))[:4]
         ]
     return f"reading {reading}{' (' + ', '.join(parts) + ')' if parts else ''}"

@@ -90,7 +90,7 @@ def review(
     inputs = [name for name in schema.inputs if name in loo.coords]
     if inputs:
         coords["input"] = inputs
-        data["place"] = (("reading", "input"), np.stack([loo[name].to_numpy() for name in inputs], axis=1))
+        data["place"] = (("reading", "input"), _places([loo[name].to_numpy() for name in inputs]))
         coords["input_units"] = ("input", [str(loo[name].attrs.get("units", "")) for name in inputs])
     units = vocabulary.units[schema.target]
     attrs = {
@@ -203,6 +203,15 @@ def _tests(left_out: LeftOut, tasks: int, smoothing: Smoothing | None) -> dict[s
     if smoothing is not None:
         found["condition"] = smoothing.condition
     return found
+
+
+def _places(columns: list[NDArray[Any]]) -> NDArray[Any]:
+    """Columns side by side; all as text, where one of them holds labels."""
+    if all(column.dtype.kind in "fiub" for column in columns):
+        return np.stack(columns, axis=1)
+    numbers = [column.dtype.kind in "fiub" for column in columns]
+    told = [[f"{v:.4g}" if n else str(v) for v in c] for c, n in zip(columns, numbers, strict=True)]
+    return np.array(told).T
 
 
 def _with_units(dataset: xr.Dataset, units: str | None) -> xr.Dataset:

@@ -11,10 +11,11 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from surrogates.gp.evidence import difference_curvature, laplace_integral, log_evidence, log_prior_constant
-from surrogates.gp.fitting import Settings, fit_posterior, scale
+from surrogates.gp.fitting import fit_posterior
 from surrogates.gp.kernels import KERNELS
 from surrogates.gp.laplace import Draws, laplace_draws
 from surrogates.gp.objective import Value
+from surrogates.gp.preparing import Settings, scale
 from surrogates.schema import Schema, as_dataset
 
 Floats = NDArray[np.float64]

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from brute import Case, Floats, Integers, hyperparameters, make_case
 
-from surrogates.gp.fitting import Problem, Settings, conditioner
+from surrogates.gp.fitting import Problem, conditioner
 from surrogates.gp.health import Draw, smoothing
 from surrogates.gp.kernels import KERNELS
 from surrogates.gp.noise import KnownNoise
+from surrogates.gp.preparing import Settings
 from surrogates.gp.process import Conditioned
 from surrogates.gp.solvers import applicable_solvers
 from surrogates.health import Smoothing

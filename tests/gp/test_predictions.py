@@ -9,9 +9,10 @@ import pytest
 from brute import Case, Floats, Integers, hyperparameters, make_case
 
 from surrogates.gp.collapse import Readings, collapse, trend_prior
-from surrogates.gp.fitting import Problem, Settings, conditioner
+from surrogates.gp.fitting import Problem, conditioner
 from surrogates.gp.kernels import KERNELS
 from surrogates.gp.leave_one_out import Solved, leave_one_out
+from surrogates.gp.preparing import Settings
 from surrogates.gp.process import Conditioned
 from surrogates.gp.solvers import applicable_solvers
 

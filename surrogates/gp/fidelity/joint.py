@@ -18,10 +18,11 @@ from surrogates.scaling import InputScaling, TargetScaling
 from ..collapse import Readings, trend_prior
 from ..core import Core
 from ..evidence import log_evidence
-from ..fitting import Posterior, Scaled, Settings, climb, integrated
+from ..fitting import Posterior, climb, integrated
 from ..kernels import kernel_named
 from ..laplace import Draws
 from ..noise import EXACT, KnownNoise
+from ..preparing import Scaled, Settings
 from ..process import Process
 from .level import JITTERS
 from .levels import Levels

@@ -16,9 +16,10 @@ from surrogates.scaling import InputScaling, TargetScaling
 from ..collapse import Readings, trend_prior
 from ..core import Core
 from ..evidence import log_evidence
-from ..fitting import Scaled, Settings, fit_posterior
+from ..fitting import fit_posterior
 from ..kernels import kernel_named
 from ..noise import EXACT
+from ..preparing import Scaled, Settings
 from ..sharing import AMPLITUDE_PRIOR, Exchangeable
 from ..trends import Covariate
 from .levels import Levels

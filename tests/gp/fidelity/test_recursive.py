@@ -19,8 +19,9 @@ from surrogates.gp.fidelity.nested import is_nested_exact, parent_values, rows_o
 from surrogates.gp.fidelity.recursive import climb_recursive, fit_recursive
 from surrogates.gp.fidelity.recursive_fit import RecursiveFit
 from surrogates.gp.fidelity.recursive_storage import unpack_recursive
-from surrogates.gp.fitting import Scaled, Settings, fit_posterior
+from surrogates.gp.fitting import fit_posterior
 from surrogates.gp.kernels import KERNELS
+from surrogates.gp.preparing import Scaled, Settings
 from surrogates.posterior import Moments, mix
 
 Floats = NDArray[np.float64]
