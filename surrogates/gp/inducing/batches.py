@@ -47,7 +47,7 @@ class Batch:
 
 def make_batches(design: Design, columns: int, numbers: int = NUMBERS) -> tuple[Batch, ...]:
     """All tasks with readings, sorted by size, in batches with up to `numbers` entries in arrays of (rows, columns)."""
-    return tuple(_batch(design, tasks) for tasks in _runs(np.diff(design.bounds), max(1, numbers // max(columns, 1))))
+    return tuple(batch_of(design, tasks) for tasks in _runs(np.diff(design.bounds), max(1, numbers // max(columns, 1))))
 
 
 def _runs(sizes: Integers, rows: int) -> Iterator[Integers]:
@@ -65,7 +65,8 @@ def _runs(sizes: Integers, rows: int) -> Iterator[Integers]:
         start = stop
 
 
-def _batch(design: Design, tasks: Integers) -> Batch:
+def batch_of(design: Design, tasks: Integers) -> Batch:
+    """These tasks (b,) as one batch."""
     first, size = design.bounds[tasks], np.diff(design.bounds)[tasks]
     place = np.arange(int(size.max()))
     real = place < size[:, None]
