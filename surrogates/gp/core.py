@@ -22,6 +22,8 @@ from .library import Library
 from .niw import Hyper, NiwProcess, niw_alpha, niw_process
 from .objective import Layout
 from .process import Conditioned, Process, StationaryCorrelations
+from .solvers.inducing import Inducing
+from .solvers.rotation import Rotation
 from .tanimoto import TanimotoCorrelations
 
 Floats = NDArray[np.float64]
@@ -58,6 +60,21 @@ class Core:
     def problem(self) -> Problem:
         """The collapsed data and their objective."""
         return make_problem(self.scaled, self.settings)
+
+    @property
+    def width(self) -> int:
+        """Numbers that a prediction holds per place; `is_by_task` if it is quick for places of one task side by side."""
+        solver, design = self.problem.objective.solver, self.problem.objective.design
+        if isinstance(solver, Rotation):
+            return 2 * len(design.x) // design.tasks
+        if isinstance(solver, Inducing):
+            return len(solver.Z) + int(np.diff(design.bounds).max())
+        return len(design.x) + design.tasks * design.basis.shape[1]
+
+    @property
+    def is_by_task(self) -> bool:
+        """Whether each task's readings are factored anew for every block of places."""
+        return isinstance(self.problem.objective.solver, Inducing)
 
     @property
     def layout(self) -> Layout:
@@ -109,7 +126,7 @@ class Core:
         scaled = replace(self.scaled, prior=prior, readings=readings, library=library)
         settings = self.settings
         # new readings may break the pattern that the solver asked for needs
-        if settings.solver != "auto" and settings.solver not in usable_solvers(scaled, settings):
+        if settings.solver not in ("auto", Inducing.name, *usable_solvers(scaled, settings)):
             settings = replace(settings, solver="auto")
         return Core(scaled, settings, self.draws, self.mode)
 

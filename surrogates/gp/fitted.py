@@ -300,18 +300,22 @@ class FittedHierarchicalGP:
         return points
 
     def _chunks(self, m: int) -> Iterator[slice]:
-        design = self.core.problem.collapsed.design
         numbers = CHUNK if self.core.scaled.library is None else CHUNK_OF_VECTORS
-        size = max(64, numbers // (len(design.x) + design.H.shape[1]))
+        size = max(64, numbers // self.core.width)
         return (slice(start, min(start + size, m)) for start in range(0, m, size))
 
     def _moments(self, points: Points) -> Moments:
         """The one road of every predicted mean and variance of f, in scaled units."""
         m = len(points.x)
         mean, variance = np.empty(m), np.empty(m)
+        if self.core.is_by_task and m > 1:
+            order = np.argsort(points.task, kind="stable")
+            points = replace(points, x=points.x[order], task=points.task[order])
+        else:
+            order = np.arange(m)
         question = self.core.asked(points)
         for rows in self._chunks(m):
-            mean[rows], variance[rows] = question.moments(rows, self.core.weights)
+            mean[order[rows]], variance[order[rows]] = question.moments(rows, self.core.weights)
         return Moments(mean, variance)
 
     def _noise_std(self, points: Points) -> xr.DataArray:

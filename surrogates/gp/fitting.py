@@ -16,20 +16,26 @@ from surrogates.scaling import InputScaling, TargetScaling
 from surrogates.schema import Points, Table
 from surrogates.training import Minimum, lbfgs, newton
 
-from .collapse import Collapsed, Readings, TrendPrior, collapse, trend_prior
+from .collapse import Collapsed, Readings, TrendPrior, collapse, rows_of_tasks, trend_prior
 from .custom import CustomKernel, CustomSolver
 from .design import Design
+from .inducing.places import choose_places
+from .inducing.process import streamed_process
+from .inducing.workers import Workers
 from .kernels import Kernel
 from .laplace import Draws, laplace_draws
 from .library import Library
 from .mixtures import MixtureGram
 from .noise import KnownNoise
 from .objective import Layout, Objective, ShapeParameters, Value
-from .process import Conditioned, Correlations, StationaryCorrelations, condition
+from .process import Correlations, Process, StationaryCorrelations, condition
+from .rotated import rotated_process
 from .sharing import Coregional, Exchangeable, Sharing
 from .solvers import SOLVERS, applicable_solvers, choose_solver
 from .solvers._base import Solver
 from .solvers.dense import Dense
+from .solvers.inducing import Inducing
+from .solvers.rotation import Rotation
 from .tanimoto import Tanimoto, TanimotoCorrelations
 from .trends import Basis, Trend, make_trend
 
@@ -54,7 +60,10 @@ MOST_POINTS, LEAST_POINTS, POINTS_TIMES_ROWS, DRAWS = 240, 24, 6000, 32
 
 @dataclass(frozen=True)
 class Settings:
-    """The choices of a `HierarchicalGP` that shape its likelihood."""
+    """The choices of a `HierarchicalGP` that shape its likelihood.
+
+    inducing : how many places the solver of that name has; None: as many as it needs
+    """
 
     kernel: Kernel | CustomKernel | Tanimoto
     trend: str | Basis
@@ -62,6 +71,7 @@ class Settings:
     rank: int
     noise: str
     solver: str
+    inducing: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,7 @@ class Scaled:
     """Observations in scaled units, with the way back.
 
     library : of a Tanimoto kernel, the places that stand for vectors; their numbers are the only column of x
+    common_places : (M, d) where the solver "inducing" knows the common process
     """
 
     inputs: InputScaling
@@ -77,6 +88,7 @@ class Scaled:
     prior: TrendPrior
     readings: Readings
     library: Library | None = None
+    common_places: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -157,13 +169,15 @@ def make_sharing(settings: Settings, tasks: int) -> Sharing:
     return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1)
 
 
-def make_problem(scaled: Scaled, settings: Settings, readings: Readings | None = None) -> Problem:
+def make_problem(
+    scaled: Scaled, settings: Settings, readings: Readings | None = None, workers: Workers | None = None
+) -> Problem:
     """Collapse the readings and set up their objective."""
     collapsed = collapse(scaled.readings if readings is None else readings, scaled.trend, scaled.prior)
     design = collapsed.design
     sharing = make_sharing(settings, design.tasks)
     layout = make_layout(settings, sharing, design)
-    solver = make_solver(settings, design, sharing, scaled.library)
+    solver = make_solver(settings, design, sharing, scaled, workers)
     return Problem(collapsed, Objective(design, layout, solver))
 
 
@@ -182,9 +196,12 @@ def make_layout(settings: Settings, sharing: Sharing, design: Design) -> Layout:
     return Layout(_shapes(settings, sharing, design), sharing, design.noise.names, NOISE_PRIOR, noise_bounds)
 
 
-def make_solver(settings: Settings, design: Design, sharing: Sharing, library: Library | None) -> Solver:
+def make_solver(
+    settings: Settings, design: Design, sharing: Sharing, scaled: Scaled, workers: Workers | None = None
+) -> Solver:
     """The solver asked for, or the quickest one for the design's pattern."""
     if isinstance(settings.kernel, Tanimoto):
+        library = scaled.library
         assert library is not None
         tables = library.between_rows(design.x)
         gram = MixtureGram(tables, design.task, design.tasks, sharing.components, settings.kernel.parameters)
@@ -192,17 +209,30 @@ def make_solver(settings: Settings, design: Design, sharing: Sharing, library: L
     if isinstance(settings.kernel, CustomKernel):
         return CustomSolver(design, settings.kernel)
     name = choose_solver(design, sharing) if settings.solver == "auto" else settings.solver
+    if name == Inducing.name:
+        Z = scaled.common_places
+        if Z is None:  # readings that came later made them many
+            Z = choose_places(design.x, settings.kernel, np.exp(_shape_means(design)), count=settings.inducing, seed=0)
+        return Inducing(design, (settings.kernel,) * sharing.components, Z, workers)
     return SOLVERS[name](design, (settings.kernel,) * sharing.components)
 
 
 def conditioner(
     problem: Problem, settings: Settings, trend: Trend, library: Library | None = None
-) -> Callable[[Floats], Conditioned]:
+) -> Callable[[Floats], Process]:
     """A function from hyper-parameters θ (p,) to the posterior of the tasks' functions; `library` holds vectors' places."""
     objective = problem.objective
 
-    def at(θ: Floats) -> Conditioned:
+    def at(θ: Floats) -> Process:
         state, _ = objective.state(θ)
+        noise = objective.design.noise
+        nugget = noise.nugget(objective.layout.split(θ).log_noise) if isinstance(noise, KnownNoise) else 0.0
+        if isinstance(objective.solver, Inducing):
+            return streamed_process(objective.solver, trend, state, nugget)
+        if isinstance(objective.solver, Rotation):
+            assert isinstance(settings.kernel, Kernel)
+            pairs = StationaryCorrelations((settings.kernel,) * state.mixing.components, state.shapes)
+            return rotated_process(objective.design, trend, pairs, state, nugget)
         correlations: Correlations
         if isinstance(settings.kernel, CustomKernel):
             correlations = settings.kernel.correlations(state.shapes)
@@ -210,23 +240,28 @@ def conditioner(
             assert library is not None
             correlations = TanimotoCorrelations(library, state.shapes)
         else:
-            kernels = (settings.kernel,) * len(state.mixing.matrix)
+            kernels = (settings.kernel,) * state.mixing.components
             correlations = StationaryCorrelations(kernels, state.shapes)
-        noise = objective.design.noise
-        nugget = noise.nugget(objective.layout.split(θ).log_noise) if isinstance(noise, KnownNoise) else 0.0
         return condition(objective.design, trend, correlations, state, objective.inverse(state), nugget)
 
     return at
 
 
 def fit_posterior(
-    scaled: Scaled, settings: Settings, *, integrate: bool | None, seed: int, progress: Callable[[float], None]
+    scaled: Scaled,
+    settings: Settings,
+    *,
+    integrate: bool | None,
+    seed: int,
+    progress: Callable[[float], None],
+    start: Start | None = None,
+    workers: Workers | None = None,
 ) -> tuple[Posterior, Problem]:
-    """Minimise the objective, then draw around the minimum."""
-    problem = make_problem(scaled, settings)
+    """Minimise the objective, from `start` where it is known, then draw around the minimum."""
+    problem = make_problem(scaled, settings, workers=workers)
     objective, layout = problem.objective, problem.objective.layout
     rows = len(objective.design.x)
-    starts = _starts(settings, layout)
+    starts = _starts(settings, layout) if start is None else [start]
     evaluations = 0
     if rows > SUBSET_ABOVE and not isinstance(settings.kernel, CustomKernel) and objective.solver.name == "dense":
         start, evaluations = _start_on_subsets(scaled, settings, starts, rows, seed)
@@ -267,10 +302,15 @@ def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParame
     names = tuple(f"log l[{k}{s}]" for s in suffix for k in range(d))
     size = len(names)
     bounds = [(math.log(0.02), math.log(20.0))] * size
+    mean = np.tile(_shape_means(design), sharing.components)
+    return ShapeParameters(names, mean, np.full(size, 1.2), bounds, True, sharing.components)
+
+
+def _shape_means(design: Design) -> Floats:
+    """(d,) prior means of log length-scales."""
     # distances grow with the root of the number of inputs (Hvarfner, Hellsten & Nardi 2024)
     varying = max(1, int((np.ptp(design.x, axis=0) > 0).sum()))
-    mean = np.full(size, math.log(0.4) + 0.5 * math.log(varying))
-    return ShapeParameters(names, mean, np.full(size, 1.2), bounds, True, sharing.components)
+    return np.full(design.x.shape[1], math.log(0.4) + 0.5 * math.log(varying))
 
 
 def _starts(settings: Settings, layout: Layout) -> list[Start]:
@@ -283,6 +323,12 @@ def _starts(settings: Settings, layout: Layout) -> list[Start]:
         for l, ρ, σ2 in STARTS
         for shapes in [np.full(len(layout.shapes.names), math.log(l)) if is_stationary else layout.shapes.mean]
     ]
+
+
+def descend_from_starts(objective: Objective, settings: Settings) -> Minimum:
+    """The minimum for a few readings, from all starts."""
+    rough = _rough(objective, _starts(settings, objective.layout), lambda value: None)
+    return _descend(objective, rough, lambda value: None, tolerance=10 * TOLERANCE)
 
 
 def _rough(objective: Objective, starts: list[Start], progress: Callable[[float], None]) -> Start:
@@ -353,8 +399,7 @@ def _subset(scaled: Scaled, share: float, seed: int) -> Readings:
     readings = scaled.readings
     keep = np.zeros(len(readings.y), dtype=bool)
     minimum = scaled.trend.columns(readings.x[:1]).shape[1] + 2
-    for t in range(readings.tasks):
-        mine = np.flatnonzero(readings.task == t)
+    for mine in rows_of_tasks(readings.task, readings.tasks):
         mine = mine[np.lexsort((*readings.x[mine].T, readings.y[mine]))]
         size = min(len(mine), max(minimum, math.ceil(share * len(mine))))
         keep[np.random.default_rng(seed).choice(mine, size, replace=False)] = True

@@ -18,10 +18,14 @@ from .core import Core
 from .custom import CustomKernel, resolve_kernel
 from .fitted import FittedHierarchicalGP
 from .fitting import Scaled, Settings, fit_posterior, scale, usable_solvers
+from .inducing.approximation import approximation
+from .inducing.preparing import prepare
+from .inducing.workers import Workers
 from .kernels import Kernel
 from .niw import base_covariance, expectation_maximisation
 from .reporting import make_report
 from .solvers import SOLVERS
+from .solvers.inducing import Inducing
 from .solvers.woodbury import union_of_places
 from .tanimoto import Tanimoto
 from .trends import NAMES as TRENDS
@@ -58,7 +62,10 @@ class HierarchicalGP:
     noise : "auto" (known if the schema names a noise variable, else by fidelity), "fidelity", "task-fidelity", or "known".
         To known noise a nugget is learnt, for detail that the kernel can't resolve; unless all readings are exact: they
         are interpolated, with 1e-10 of the residual variance on the diagonal (``report.jitter``)
-    solver : "auto", or one of "dense", "woodbury", "rotation", "kronecker"; all give the same answers
+    solver : "auto", or one of "dense", "woodbury", "rotation", "kronecker"; all give the same answers. Or "inducing", for
+        thousands of tasks: each task stays exact, and what tasks share is known by its values at some places, with an
+        error that the report estimates. "auto" takes it above 10,000 rows, where tasks have places of their own
+    inducing : number of those places; None: as many as leave a thousandth of the common variance unexplained, up to 400
     integrate : average over hyper-parameter draws; None: if there are at most 250 rows
 
     Notes
@@ -90,13 +97,14 @@ class HierarchicalGP:
     noise: str = "auto"
     solver: str = "auto"
     integrate: bool | None = None
+    inducing: int | None = None
 
     def __post_init__(self) -> None:
         resolved = self._resolved()
         for name, value, choices in (
             ("sharing", self.sharing, SHARINGS),
             ("noise", self.noise, NOISES),
-            ("solver", self.solver, ("auto", *SOLVERS)),
+            ("solver", self.solver, ("auto", *SOLVERS, Inducing.name)),
         ):
             if value not in choices:
                 raise DataError(f"{name} is {value!r}; choose one of {choices}")
@@ -104,6 +112,10 @@ class HierarchicalGP:
             raise DataError(f"trend is {self.trend!r}; choose one of {TRENDS} or pass a function (n, d) -> (n, p)")
         if not isinstance(self.rank, int) or self.rank < 1:
             raise DataError(f"rank is {self.rank}; it must be a whole number, at least 1")
+        if self.inducing is not None and (not isinstance(self.inducing, int) or self.inducing < 1):
+            raise DataError(f"inducing is {self.inducing!r}; it is a number of places, at least 1, or None")
+        if self.inducing is not None and self.solver not in ("auto", Inducing.name):
+            raise DataError(f"inducing is {self.inducing}, but solver={self.solver!r} is exact; use solver='inducing'")
         if self.integrate not in (None, True, False):
             raise DataError(f"integrate is {self.integrate!r}; it must be True, False or None")
         if self.sharing == "niw" and self.integrate:
@@ -115,7 +127,9 @@ class HierarchicalGP:
         if isinstance(resolved, CustomKernel) and self.sharing in ("two-kernels", "niw"):
             raise DataError(f"sharing={self.sharing!r} works with the named kernels only; use 'common' or 'icm'")
 
-    def fit(self, data: xr.Dataset | pd.DataFrame, *, seed: int = 0, progress: Progress = None) -> FittedHierarchicalGP:
+    def fit(
+        self, data: xr.Dataset | pd.DataFrame, *, seed: int = 0, progress: Progress = None, workers: Any = 1
+    ) -> FittedHierarchicalGP:
         """Learn the hyper-parameters from observations.
 
         Parameters
@@ -123,6 +137,8 @@ class HierarchicalGP:
         data : with the variables that the schema names; rows with a NaN target count as not observed
         seed : of the subset that large fits start on, and of the hyper-parameter draws
         progress : True for a bar, or a function of (evaluations, objective), called during the descent on all rows
+        workers : who adds up the tasks' shares of the likelihood with solver "inducing": a number of threads, by dask, or
+            a `dask.distributed.Client`. Let each have one BLAS thread (OMP_NUM_THREADS=1). The other solvers don't need it
 
         Raises
         ------
@@ -143,13 +159,18 @@ class HierarchicalGP:
         table = self.schema.encode(data, vectors=vectors)
         scaled = scale(table, settings)
         self._check_solver(scaled, settings)
-        with progress_bar(progress, "fit") as step:
-            posterior, problem = fit_posterior(scaled, settings, integrate=self._integrate(), seed=seed, progress=step)
-        core = Core(scaled, settings, posterior.draws, posterior.mode)
-        core.__dict__["problem"] = problem  # a cached property, whose value the fit has made already
-        if self.sharing == "niw":
-            core = _paper_mode(core)
-        report = make_report(table, core, posterior, time.perf_counter() - began)
+        with Workers(workers) as team:
+            scaled, start = prepare(scaled, settings, seed=seed)
+            with progress_bar(progress, "fit") as step:
+                posterior, problem = fit_posterior(
+                    scaled, settings, integrate=self._integrate(), seed=seed, progress=step, start=start, workers=team
+                )
+            core = Core(scaled, settings, posterior.draws, posterior.mode)
+            core.__dict__["problem"] = problem  # a cached property, whose value the fit has made already
+            if self.sharing == "niw":
+                core = _paper_mode(core)
+            error = approximation(core, seed, team)
+            report = make_report(table, core, posterior, began, error)
         for warning in report.warnings:
             warnings.warn(warning, FitWarning, stacklevel=2)
         return FittedHierarchicalGP(self.schema, table.vocabulary, report, core)
@@ -158,7 +179,7 @@ class HierarchicalGP:
         noise = self.noise
         if noise == "auto":
             noise = "known" if self.schema.noise is not None else "fidelity"
-        return Settings(self._resolved(), self.trend, self.sharing, self.rank, noise, self.solver)
+        return Settings(self._resolved(), self.trend, self.sharing, self.rank, noise, self.solver, self.inducing)
 
     def _resolved(self) -> Kernel | CustomKernel | Tanimoto:
         """The kernel that `kernel` stands for."""
@@ -187,6 +208,13 @@ class HierarchicalGP:
         if self.solver == "auto":
             return
         names = usable_solvers(scaled, settings)
+        if self.solver == Inducing.name:
+            if "woodbury" not in names or not isinstance(settings.kernel, Kernel):
+                raise DataError(
+                    "solver='inducing' is for two tasks or more that share one common process (sharing='common' or "
+                    "'two-kernels') with a kernel known by name; leave it out"
+                )
+            return
         if self.solver not in names:
             raise DataError(f"solver {self.solver!r} isn't exact for this pattern of data; here one can use {names}")
 

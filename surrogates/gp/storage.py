@@ -75,6 +75,8 @@ def pack(
         "weights": core.draws.weights,
         "mode": core.mode,
     }
+    if scaled.common_places is not None:
+        arrays["common_places"] = scaled.common_places
     if readings.variance is not None:
         arrays["variance"] = readings.variance
     if core.niw is not None:
@@ -101,7 +103,8 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tup
         arrays.get("variance"),
     )
     inputs, library = InputScaling(arrays["centre"], arrays["width"]), _unpack_library(arrays)
-    scaled = Scaled(inputs, TargetScaling(**header["target"]), trend, trend_prior(readings, trend), readings, library)
+    target, prior = TargetScaling(**header["target"]), trend_prior(readings, trend)
+    scaled = Scaled(inputs, target, trend, prior, readings, library, arrays.get("common_places"))
     niw = None
     if header["niw"] is not None:
         trace = tuple(arrays["niw_trace"].tolist())
