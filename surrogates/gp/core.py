@@ -69,7 +69,7 @@ class Core:
             return 2 * len(design.x) // design.tasks
         if isinstance(solver, Inducing):
             return len(solver.Z) + int(np.diff(design.bounds).max())
-        return len(design.x) + design.tasks * design.basis.shape[1]
+        return len(design.x) + design.prior_mean.size
 
     @property
     def is_by_task(self) -> bool:

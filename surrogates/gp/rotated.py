@@ -153,7 +153,9 @@ class RotatedProcess:
         T, h = self.design.tasks, self.trend.columns(x).T
         k0, k1 = self._cross(x, nugget=True)
         ψ = self.correlations.cross(x, x)
-        own = np.asarray(sum(o * part for (_, o), part in zip(self._pair, ψ, strict=True))) + self.nugget * np.eye(len(x))
+        own = np.asarray(sum(o * part for (_, o), part in zip(self._pair, ψ, strict=True))) + self.nugget * np.eye(
+            len(x)
+        )
         common = np.asarray(sum(c * part for (c, _), part in zip(self._pair, ψ, strict=True)))
         mean = common + own / T - self.plus.explained(np.sqrt(T) * k0 + k1 / np.sqrt(T), h / np.sqrt(T))
         own = own - self.minus.explained(k1, h)
@@ -173,9 +175,7 @@ def rotated_process(
     T, N = design.tasks, len(design.x) // design.tasks
     assert state.mixing.pair is not None
     ψ = correlations.cross(design.x[:N], design.x[:N])
-    K0, K1 = (
-        np.asarray(sum(w * part for w, part in zip(weights, ψ, strict=True))) for weights in state.mixing.pair.T
-    )
+    K0, K1 = (np.asarray(sum(w * part for w, part in zip(weights, ψ, strict=True))) for weights in state.mixing.pair.T)
     K1 = K1 + np.diag(state.D[:N])
     h, Y = design.basis[:N], state.y.reshape(T, N)
     average = Y.mean(axis=0)

@@ -48,7 +48,8 @@ def few_tasks(readings: Readings, seed: int, size: int = PILOT) -> Readings:
     members = [rows for rows in rows_of_tasks(readings.task, readings.tasks) if len(rows)]
     members.sort(key=lambda rows: (len(rows), float(np.sort(readings.y[rows]).sum())))
     generator = np.random.default_rng(seed)
-    chosen, total = [], 0
+    chosen: list[NDArray[np.int64]] = []
+    total = 0
     for position in generator.permutation(len(members)):
         rows = members[position]
         order = rows[np.lexsort((*readings.x[rows].T, readings.y[rows]))]

@@ -193,7 +193,7 @@ def streamed_process(solver: Inducing, trend: Trend, state: State, nugget: float
     """
     point = solver.point(state)
     sums = solver.sums(state, point)
-    root = np.linalg.inv(sums.J).T
+    root = np.asarray(np.linalg.inv(sums.J).T, dtype=np.float64)
     return StreamedProcess(solver.design, trend, state, point, sums.m, root, nugget)
 
 

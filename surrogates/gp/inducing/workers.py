@@ -54,7 +54,9 @@ class Workers:
             self._client = workers
             self._count = max(1, sum(workers.nthreads().values()))
         else:
-            raise DataError(f"workers is {workers!r}; give a number of threads (at least 1) or a dask.distributed.Client")
+            raise DataError(
+                f"workers is {workers!r}; give a number of threads (at least 1) or a dask.distributed.Client"
+            )
         if self._count > 1 and self._client is None:
             _require_dask()
         self._placed: list[tuple[Sequence[Batch], list[Any]]] = []
@@ -90,11 +92,13 @@ class Workers:
     def _threads(
         self, function: Function, batches: Sequence[Batch], data: Sequence[Any], same: Any, pieces: list[list[int]]
     ) -> list[Reduced]:
-        import dask
+        from dask.base import compute
+        from dask.delayed import delayed
 
-        run = dask.delayed(_piece, pure=False, traverse=False)
+        run: Any = delayed(_piece, pure=False, traverse=False)
         calls = [run(function, [batches[i] for i in piece], [data[i] for i in piece], *same) for piece in pieces]
-        return list(dask.compute(*calls, scheduler="threads", num_workers=self._count))
+        found: Any = compute(*calls, scheduler="threads", num_workers=self._count)  # type: ignore[no-untyped-call]
+        return list(found)
 
     def _cluster(
         self, function: Function, batches: Sequence[Batch], data: Sequence[Any], same: Any, pieces: list[list[int]]
