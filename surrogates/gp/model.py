@@ -65,7 +65,7 @@ class HierarchicalGP:
     solver : "auto", or one of "dense", "woodbury", "rotation", "kronecker"; all give the same answers. Or "inducing", for
         thousands of tasks: each task stays exact, and what tasks share is known by its values at some places, with an
         error that the report estimates. "auto" takes it above 10,000 rows, where tasks have places of their own
-    inducing : number of those places; None: as leave a ten-thousandth of the common variance unexplained, up to 400
+    inducing : number of those places; None: as leave 3e-5 of the common variance unexplained, up to 400
     integrate : average over hyper-parameter draws; None: if there are at most 250 rows
 
     Notes

@@ -50,12 +50,11 @@ class Approximation(NamedTuple):
     @property
     def warning(self) -> str | None:
         """What a user should know, if the error is notable."""
-        worst = max(self.halved, self.exact)
-        if worst <= NOTABLE:
+        if max(0.5 * self.halved, self.exact) <= NOTABLE:  # twice the places less than half the error, where measured
             return None
         return (
-            f"the common process at {self.places} places is coarse: left-out predictions change by {worst:.2g} of their "
-            f"standard deviations with half of the places, or against the exact model; raise inducing="
+            f"the common process at {self.places} places is coarse: left-out predictions are {self.exact:.2g} of their "
+            f"standard deviations off the exact model's, and {self.halved:.2g} with half of the places; raise inducing="
         )
 
 

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 #: at most so many places to choose from, a random share of all
 CANDIDATES = 10_000
 #: share of the common variance that the places may leave unexplained on average, and how many they may be at most
-TOLERANCE, MOST = 1e-4, 400
+TOLERANCE, MOST = 3e-5, 400
 
 
 def choose_places(x: Floats, kernel: Kernel, lengthscales: Floats, *, count: int | None = None, seed: int) -> Floats:
@@ -25,7 +25,8 @@ def choose_places(x: Floats, kernel: Kernel, lengthscales: Floats, *, count: int
     Parameters
     ----------
     lengthscales : (d,)
-    count : how many; None: until the mean of what they leave unexplained is below a ten-thousandth, at most 400
+    count : how many; None: until the mean of what they leave unexplained is below 3e-5 of
+        the common variance, at most 400
     seed : of the candidates, where there are more than 10,000 different places
     """
     candidates = np.unique(x, axis=0)
