@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from surrogates.battery import AdaptedUnits, FittedVirtualBattery, VirtualBatteryNet
     from surrogates.control import FittedControl, FittedFamily, OptimalControlNet
-    from surrogates.gp import FittedHierarchicalGP, HierarchicalGP
+    from surrogates.gp import FittedHierarchicalGP, FittedInducingGP, HierarchicalGP, InducingGP
     from surrogates.loading import load
     from surrogates.molecules import FittedMolecularNet, MolecularNet
     from surrogates.schema import Schema, as_dataset
@@ -21,9 +21,11 @@ __all__ = [
     "FittedControl",
     "FittedFamily",
     "FittedHierarchicalGP",
+    "FittedInducingGP",
     "FittedMolecularNet",
     "FittedVirtualBattery",
     "HierarchicalGP",
+    "InducingGP",
     "MolecularNet",
     "OptimalControlNet",
     "Schema",
@@ -41,7 +43,9 @@ _HOMES = {
     "FittedFamily": "surrogates.control",
     "OptimalControlNet": "surrogates.control",
     "FittedHierarchicalGP": "surrogates.gp",
+    "FittedInducingGP": "surrogates.gp",
     "HierarchicalGP": "surrogates.gp",
+    "InducingGP": "surrogates.gp",
     "FittedMolecularNet": "surrogates.molecules",
     "MolecularNet": "surrogates.molecules",
     "Schema": "surrogates.schema",

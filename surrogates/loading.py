@@ -15,6 +15,7 @@ FAMILIES = MappingProxyType(
     {
         "hierarchical-gp": ("surrogates.gp", "FittedHierarchicalGP"),
         "adapted-rooms": ("surrogates.battery", "AdaptedUnits"),
+        "inducing-gp": ("surrogates.gp", "FittedInducingGP"),
         "control-family": ("surrogates.control", "FittedFamily"),
         "molecular-net": ("surrogates.molecules", "FittedMolecularNet"),
         "virtual-battery": ("surrogates.battery", "FittedVirtualBattery"),

@@ -21,6 +21,7 @@ from surrogates.schema import Points, Schema, Vocabulary, as_labelled
 from .collapse import Readings
 from .core import Core
 from .fitting import make_readings, rescale
+from .lazily import predict_lazily
 from .sharing import Coregional
 from .storage import KIND, pack, unpack
 
@@ -79,7 +80,7 @@ class FittedHierarchicalGP:
         """
         dataset = as_labelled(at)
         if any(variable.chunks is not None for variable in dataset.variables.values()):
-            return self._predict_lazily(dataset)
+            return predict_lazily(self.predict, dataset, self.vocabulary)
         points = self.schema.encode_points(dataset, self.vocabulary)
         moments = self._moments(points)
         target = self.core.scaled.target
@@ -346,26 +347,6 @@ class FittedHierarchicalGP:
         variances = self.core.noise_variances()
         return variances.reshape(T, F) if self.core.settings.noise == "task-fidelity" else np.tile(variances, (T, 1))
 
-    def _predict_lazily(self, dataset: xr.Dataset) -> xr.Dataset:
-        """One block at a time; the template comes from a prediction at a single place."""
-        vectors = {dim for dim, _ in self.vocabulary.own_dims.values() if dim in dataset.dims}
-        split = {n: v for n, v in dataset.variables.items() if v.chunks is not None and vectors & set(v.dims)}
-        dataset = dataset.assign({n: v.chunk(dict.fromkeys(vectors & set(v.dims), -1)) for n, v in split.items()})
-        corner = dataset.isel({dim: slice(0, 1) for dim in dataset.dims if dim not in vectors}).compute()
-        small = self.predict(corner)
-        arrays = {}
-        for name, array in small.data_vars.items():
-            if set(array.dims) & set(dataset.dims):
-                shape = {dim: dataset.sizes.get(dim, size) for dim, size in array.sizes.items()}
-                chunks = tuple(dataset.chunks.get(dim, (size,)) for dim, size in shape.items())
-                arrays[name] = xr.Variable(array.dims, _lazy_empty(tuple(shape.values()), chunks), array.attrs)
-            else:
-                arrays[name] = array.variable
-        # the answer's coordinates are the request's own, but for the fidelities of `noise_std`
-        coords = {n: dataset[n].variable if n in dataset.variables else c for n, c in small.coords.items()}
-        template = xr.Dataset(arrays, coords=coords, attrs=small.attrs)
-        return dataset.map_blocks(self.predict, template=template)
-
     def _slope_units(self, name: str) -> str:
         """Of a derivative by the input `name`; empty where one of both has none."""
         above, below = self.vocabulary.units[self.schema.target], self.vocabulary.units[name]
@@ -378,9 +359,3 @@ class FittedHierarchicalGP:
 
 def _of_new(tasks: list[str]) -> str:
     return f", with the new task{'s' * (len(tasks) > 1)} {', '.join(tasks)}" if tasks else ""
-
-
-def _lazy_empty(shape: tuple[int, ...], chunks: tuple[tuple[int, ...], ...]) -> Any:
-    import dask.array
-
-    return dask.array.empty(shape, chunks=chunks)

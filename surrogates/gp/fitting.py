@@ -331,6 +331,11 @@ def descend_from_starts(objective: Objective, settings: Settings) -> Minimum:
     return _descend(objective, rough, lambda value: None, tolerance=10 * TOLERANCE)
 
 
+def descend(objective: Objective, start: Start, progress: Callable[[float], None]) -> Minimum:
+    """The minimum for many rows, from a good start."""
+    return _descend(objective, start, progress, tolerance=10 * TOLERANCE)
+
+
 def _rough(objective: Objective, starts: list[Start], progress: Callable[[float], None]) -> Start:
     """The lowest end of rough descents from all starts; a single start as it is."""
     if len(starts) == 1:

@@ -74,25 +74,29 @@ def approximation(core: Core, seed: int, workers: Workers) -> Approximation | No
     return Approximation(
         len(solver.Z),
         solver.jitter,
-        _unexplained(objective, solver, θ, seed),
-        _change(halved, objective, θ),
-        _change(near, true, θ),
+        unexplained(objective, solver, θ, seed),
+        left_out_change(halved, objective, θ),
+        left_out_change(near, true, θ),
         (near(θ, 0).value - true(θ, 0).value) / len(few.y),
         len(few.y),
     )
 
 
-def _change(first: Objective, second: Objective, θ: Floats) -> float:
+def left_out_change(first: Objective, second: Objective, θ: Floats) -> float:
     """Root mean square difference of the rows' left-out means α/P_ii, in the second's standard deviations P_ii^-½."""
     a, b = first.gradient(θ), second.gradient(θ)
-    found = (b.p_diagonal > 1e-9 / second.state(θ)[0].D) & (a.p_diagonal > 0)
+    # the same rows, but blocks of one task may have sorted them
+    i, j = (np.lexsort(objective.design.x.T) for objective in (first, second))
+    P, Q = a.p_diagonal[i], b.p_diagonal[j]
+    found = (Q > 1e-9 / second.state(θ)[0].D[j]) & (P > 0)
     if not found.any():
         return 0.0
-    difference = a.alpha[found] / a.p_diagonal[found] - b.alpha[found] / b.p_diagonal[found]
-    return math.sqrt(float(np.mean(difference**2 * b.p_diagonal[found])))
+    difference = a.alpha[i][found] / P[found] - b.alpha[j][found] / Q[found]
+    return math.sqrt(float(np.mean(difference**2 * Q[found])))
 
 
-def _unexplained(objective: Objective, solver: Inducing, θ: Floats, seed: int) -> float:
+def unexplained(objective: Objective, solver: Inducing, θ: Floats, seed: int) -> float:
+    """Mean share of the common process's variance at the rows that its places don't tell."""
     point, x = solver.point(objective.state(θ)[0]), objective.design.x
     if len(x) > ROWS:
         x = x[np.random.default_rng(seed).choice(len(x), ROWS, replace=False)]
