@@ -195,6 +195,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("design", "solver"), [("own", "inducing"), ("shared", "rotation")])
 def test_memory_grows_with_the_data_alone(design: str, solver: str) -> None:
     """16,000 rows of 1,600 tasks: the trend's columns alone would be 400 MB, as a dense array."""

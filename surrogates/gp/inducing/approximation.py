@@ -88,7 +88,7 @@ def left_out_change(first: Objective, second: Objective, θ: Floats) -> float:
     # the same rows, but blocks of one task may have sorted them
     i, j = (np.lexsort(objective.design.x.T) for objective in (first, second))
     P, Q = a.p_diagonal[i], b.p_diagonal[j]
-    found = (Q > 1e-9 / second.state(θ)[0].D[j]) & (P > 0)
+    found = (1e-9 / second.state(θ)[0].D[j] < Q) & (P > 0)
     if not found.any():
         return 0.0
     difference = a.alpha[i][found] / P[found] - b.alpha[j][found] / Q[found]

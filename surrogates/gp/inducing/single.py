@@ -141,7 +141,7 @@ class InducingGP:
         scaled = prepare(table, self.trend)
         generator = np.random.default_rng(seed)
         near = neighbours(scaled, generator)
-        start = descend_from_starts(exact(near, settings), settings)
+        start = descend_from_starts(exact(pilot(scaled, near, generator), settings), settings)
         Z = choose_places(
             scaled.readings.x, kernel, np.exp(start.x[: scaled.readings.x.shape[1]]), count=self.inducing, seed=seed
         )
@@ -150,7 +150,6 @@ class InducingGP:
             with progress_bar(progress, "fit") as step:
                 best: Minimum = descend(some, Start(start.x), step)
             every = streamed(scaled.readings, settings, Z, team)
-            every.gradient(best.x)
             report = make_report(table, scaled, (every, some, streamed(near, settings, Z), exact(near, settings)), best)
         state = every.state(best.x)[0]
         assert isinstance(every.solver, Inducing)
@@ -197,6 +196,16 @@ def neighbours(data: Data, generator: np.random.Generator) -> Readings:
     """Readings of some blocks side by side: of one branch of the tree."""
     first = EXACT_BLOCKS * int(generator.integers(max(1, data.blocks.count // EXACT_BLOCKS)))
     return data.readings.of_tasks((data.readings.task >= first) & (data.readings.task < first + EXACT_BLOCKS))
+
+
+def pilot(data: Data, near: Readings, generator: np.random.Generator) -> Readings:
+    """Half of the neighbouring readings, which tell of detail, and as many from everywhere, which tell of the whole."""
+    readings, count = data.readings, min(len(near.y) // 2, len(data.readings.y))
+    keep = np.zeros(len(readings.y), dtype=bool)
+    keep[generator.choice(len(readings.y), count, replace=False)] = True
+    first = int(near.task.min())
+    keep |= (readings.task >= first) & (readings.task < first + EXACT_BLOCKS // 2)
+    return readings.of_tasks(keep)
 
 
 def random_blocks(data: Data, generator: np.random.Generator) -> Readings:
