@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from surrogates.battery import AdaptedUnits, FittedVirtualBattery, VirtualBatteryNet
     from surrogates.control import FittedControl, FittedFamily, OptimalControlNet
-    from surrogates.gp import FittedHierarchicalGP, FittedMultiFidelityGP, HierarchicalGP, MultiFidelityGP
+    from surrogates.gp import (
+        FittedHierarchicalGP,
+        FittedInducingGP,
+        FittedMultiFidelityGP,
+        HierarchicalGP,
+        InducingGP,
+        MultiFidelityGP,
+    )
     from surrogates.loading import load
     from surrogates.molecules import FittedMolecularNet, MolecularNet
     from surrogates.schema import Schema, as_dataset
@@ -21,10 +28,12 @@ __all__ = [
     "FittedControl",
     "FittedFamily",
     "FittedHierarchicalGP",
+    "FittedInducingGP",
     "FittedMolecularNet",
     "FittedMultiFidelityGP",
     "FittedVirtualBattery",
     "HierarchicalGP",
+    "InducingGP",
     "MolecularNet",
     "MultiFidelityGP",
     "OptimalControlNet",
@@ -43,8 +52,10 @@ _HOMES = {
     "FittedFamily": "surrogates.control",
     "OptimalControlNet": "surrogates.control",
     "FittedHierarchicalGP": "surrogates.gp",
+    "FittedInducingGP": "surrogates.gp",
     "FittedMultiFidelityGP": "surrogates.gp",
     "HierarchicalGP": "surrogates.gp",
+    "InducingGP": "surrogates.gp",
     "MultiFidelityGP": "surrogates.gp",
     "FittedMolecularNet": "surrogates.molecules",
     "MolecularNet": "surrogates.molecules",

@@ -15,6 +15,7 @@ FAMILIES = MappingProxyType(
     {
         "hierarchical-gp": ("surrogates.gp", "FittedHierarchicalGP"),
         "adapted-rooms": ("surrogates.battery", "AdaptedUnits"),
+        "inducing-gp": ("surrogates.gp", "FittedInducingGP"),
         "control-family": ("surrogates.control", "FittedFamily"),
         "multi-fidelity-gp": ("surrogates.gp", "FittedMultiFidelityGP"),
         "molecular-net": ("surrogates.molecules", "FittedMolecularNet"),

@@ -49,24 +49,25 @@ class TargetScaling:
     @staticmethod
     def fit(y: Floats, task: Integers, basis: Floats) -> TargetScaling:
         """Pooled scaling.  y: (n,), task: (n,) codes, basis: (n, p) trend columns."""
-        codes = np.unique(task)
-        means = np.array([y[task == code].mean() for code in codes])
+        order = np.argsort(task, kind="stable")
+        codes, starts = np.unique(task[order], return_index=True)
+        members = np.split(order, starts[1:])  # rows of each task: a mask for each would cost their number's square
+        means = np.array([y[rows].mean() for rows in members])
         centre = float(means.mean())
         floor = float(np.abs(y).max()) * 1e-14
         within = residual = 0.0
         freedom_within = freedom_residual = 0
-        for code, mean in zip(codes, means, strict=True):
-            rows = task == code
+        for rows, mean in zip(members, means, strict=True):
             deviation = y[rows] - mean
             within += float(deviation @ deviation)
-            freedom_within += int(rows.sum()) - 1
+            freedom_within += len(rows) - 1
             columns = basis[rows]
             rank = int(np.linalg.matrix_rank(columns)) if columns.size else 0
-            if int(rows.sum()) > rank:
+            if len(rows) > rank:
                 fitted = columns @ np.linalg.lstsq(columns, deviation, rcond=None)[0] if rank else centre - mean
                 rest = deviation - fitted
                 residual += float(rest @ rest)
-                freedom_residual += int(rows.sum()) - rank
+                freedom_residual += len(rows) - rank
         spread_within = np.sqrt(within / freedom_within) if freedom_within else 0.0
         spread_residual = np.sqrt(residual / freedom_residual) if freedom_residual else 0.0
         if spread_residual > max(floor, 1e-8 * spread_within):

@@ -411,10 +411,12 @@ def _codes(
         ) from error
     labels: list[Label] = [label.item() if isinstance(label, np.generic) else label for label in found]
     dropped = everything[~keep]
-    empty = [label for label in np.unique(dropped[~pd.isna(dropped)]).tolist() if label not in labels]
+    held = set(labels)  # labels may be as many as readings
+    empty = [label for label in np.unique(dropped[~pd.isna(dropped)]).tolist() if label not in held]
     if known is None:
         return tuple(labels), position.reshape(-1).astype(np.int64), empty
-    new = [label for label in labels if label not in known]
+    place = {label: position for position, label in enumerate(known)}
+    new = [label for label in labels if label not in place]
     if new and not append:
         raise DataError(
             f"unknown {name} {', '.join(map(repr, new))}; the model knows {', '.join(map(repr, known))}; "
@@ -425,5 +427,6 @@ def _codes(
     if odd:
         raise DataError(f"{name} {odd[0]!r} is of type {type(odd[0]).__name__}, the model's are of {', '.join(types)}")
     full = (*known, *new)
-    lookup = np.array([full.index(label) for label in labels], dtype=np.int64)
+    place |= {label: len(known) + position for position, label in enumerate(new)}
+    lookup = np.array([place[label] for label in labels], dtype=np.int64)
     return full, lookup[position.reshape(-1)] if len(labels) else np.zeros(0, dtype=np.int64), empty

@@ -114,8 +114,7 @@ def _flat_prior(readings: Readings, trend: Trend) -> TrendPrior:
     if p == 0:
         return TrendPrior(mean, precision, ())
     determined, places = np.zeros(T, dtype=bool), np.zeros(T, dtype=np.int64)
-    for t in range(T):
-        rows = readings.task == t
+    for t, rows in enumerate(rows_of_tasks(readings.task, T)):
         determined[t] = np.linalg.matrix_rank(columns[rows]) == p
         places[t] = max(len(np.unique(column)) for column in readings.x[rows].T)
         if places[t] < 2 * p:  # coordinates may repeat where places don't
@@ -133,6 +132,12 @@ def _flat_prior(readings: Readings, trend: Trend) -> TrendPrior:
             spread = 1.0 + between * (1 + 1 / found.sum())
         mean[poor], precision[poor] = centre, 1.0 / spread
     return TrendPrior(mean, precision, tuple(np.flatnonzero(poor).tolist()))
+
+
+def rows_of_tasks(task: Integers, tasks: int) -> list[Integers]:
+    """Rows of each of so many tasks, in their order, by one sorting instead of one mask for each.  task: (n,)"""
+    order = np.argsort(task, kind="stable")
+    return np.split(order, np.searchsorted(task[order], np.arange(1, tasks)))
 
 
 def _shrunk(readings: Readings, trend: Trend, slope: float) -> TrendPrior:

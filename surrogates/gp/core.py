@@ -26,11 +26,15 @@ from .objective import Layout
 from .outputs import Output
 from .preparing import Scaled, Settings, rescale
 from .process import Conditioned, Process, StationaryCorrelations
+from .solvers.inducing import Inducing
+from .solvers.rotation import Rotation
 from .student_t import reweighted
 from .tanimoto import TanimotoCorrelations
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+#: so many rows may be put into one matrix for influences, where the fit didn't need one
+SMOOTHED = 3000
 
 
 class Question(NamedTuple):
@@ -63,6 +67,21 @@ class Core:
     def problem(self) -> Problem:
         """The collapsed data and their objective."""
         return make_problem(self.scaled, self.settings)
+
+    @property
+    def width(self) -> int:
+        """Numbers that a prediction holds per place; `is_by_task` if it is quick for places of one task side by side."""
+        solver, design = self.problem.objective.solver, self.problem.objective.design
+        if isinstance(solver, Rotation):
+            return 2 * len(design.x) // design.tasks
+        if isinstance(solver, Inducing):
+            return len(solver.Z) + int(np.diff(design.bounds).max())
+        return len(design.x) + design.prior_mean.size
+
+    @property
+    def is_by_task(self) -> bool:
+        """Whether each task's readings are factored anew for every block of places."""
+        return isinstance(self.problem.objective.solver, Inducing)
 
     @property
     def layout(self) -> Layout:
@@ -131,11 +150,17 @@ class Core:
         return self._leave_one_out(self.mode)
 
     def smoothing(self) -> Smoothing | None:
-        """Leverage and influence of every reading, in the target's units; None in paper mode, whose plug-in has none."""
-        if self.niw is not None:
-            return None
+        """Leverage and influence of every reading, in the target's units.
+
+        None in paper mode, whose plug-in has none, and where a solver for many tasks has more rows than one matrix holds.
+        """
+        core = self
+        if not all(isinstance(process, Conditioned) for process in self.processes):
+            if self.niw is not None or len(self.problem.objective.design.x) > SMOOTHED:
+                return None
+            core = replace(self, settings=replace(self.settings, solver="dense"))
         noise = self.problem.objective.design.noise
-        parts = zip(self.processes, self.weights, self.log_noise(), strict=True)
+        parts = zip(core.processes, core.weights, core.log_noise(), strict=True)
         draws = [
             Draw(process, w, noise.reading_variance(φ)) for process, w, φ in parts if isinstance(process, Conditioned)
         ]
@@ -149,7 +174,7 @@ class Core:
             scaled = reweighted(scaled, replace(self.settings, solver="auto"), self.mode)
         settings = self.settings
         # new readings may break the pattern that the solver asked for needs
-        if settings.solver != "auto" and settings.solver not in usable_solvers(scaled, settings):
+        if settings.solver not in ("auto", Inducing.name, *usable_solvers(scaled, settings)):
             settings = replace(settings, solver="auto")
         return Core(scaled, settings, self.draws, self.mode)
 

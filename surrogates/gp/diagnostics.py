@@ -94,17 +94,20 @@ def _biased_fidelities(table: Table, z: Floats) -> list[str]:
 
 def _misfit_tasks(table: Table, z: Floats) -> list[str]:
     """One amplitude, length-scale and noise for all: a task that differs suffers, and so do the others."""
-    seen, found = np.isfinite(z), []
-    for t, task in enumerate(table.vocabulary.tasks if len(table.vocabulary.tasks) > 1 else ()):
-        mine, others = z[seen & (table.task == t)], z[seen & (table.task != t)]
-        if min(len(mine), len(others)) < ENOUGH:
+    seen = np.isfinite(z)
+    T, task, square = len(table.vocabulary.tasks), table.task[seen], z[seen] ** 2
+    count, sums = np.bincount(task, minlength=T), np.bincount(task, square, minlength=T)
+    found = []
+    for t, label in enumerate(table.vocabulary.tasks if T > 1 else ()):
+        here, others = int(count[t]), len(task) - int(count[t])
+        if min(here, others) < ENOUGH:
             continue
-        size, rest = math.sqrt(float(mine @ mine) / len(mine)), math.sqrt(float(others @ others) / len(others))
+        size, rest = math.sqrt(sums[t] / here), math.sqrt(max(sums.sum() - sums[t], 0.0) / others)
         ratio = (size / rest) ** 2 if rest > 0 else 1.0
-        is_larger = size > TOO_LARGE and fdtrc(len(mine), len(others), ratio) < MISFIT
-        is_smaller = size < TOO_SMALL and rest > 2 * TOO_SMALL and fdtr(len(mine), len(others), ratio) < MISFIT
+        is_larger = size > TOO_LARGE and fdtrc(here, others, ratio) < MISFIT
+        is_smaller = size < TOO_SMALL and rest > 2 * TOO_SMALL and fdtr(here, others, ratio) < MISFIT
         if is_larger or is_smaller:
-            found.append(f"{task!r} ({size:.2g})")
+            found.append(f"{label!r} ({size:.2g})")
     if not found:
         return []
     return [

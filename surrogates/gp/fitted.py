@@ -88,8 +88,7 @@ class FittedHierarchicalGP:
         """
         dataset = as_labelled(at)
         if any(variable.chunks is not None for variable in dataset.variables.values()):
-            own = (dim for dim, _ in self.vocabulary.own_dims.values() if dim is not None and dim in dataset.dims)
-            return predict_lazily(self.predict, dataset, vectors=frozenset(own))
+            return predict_lazily(self.predict, dataset, self.vocabulary)
         points = self.schema.encode_points(dataset, self.vocabulary)
         moments, noise = self._moments(points)
         return xr.Dataset(
@@ -388,9 +387,8 @@ class FittedHierarchicalGP:
         return points
 
     def _chunks(self, m: int) -> Iterator[slice]:
-        design = self.core.problem.collapsed.design
         numbers = CHUNK if self.core.scaled.library is None else CHUNK_OF_VECTORS
-        size = max(64, numbers // (len(design.x) + design.H.shape[1]))
+        size = max(64, numbers // self.core.width)
         return (slice(start, min(start + size, m)) for start in range(0, m, size))
 
     def _moments(self, points: Points) -> tuple[Moments, Floats]:
@@ -401,13 +399,15 @@ class FittedHierarchicalGP:
         m, output, weights = len(points.x), self.core.output, self.core.weights
         mean, variance = np.empty(m), np.empty(m)
         noise = np.zeros((0, m)) if output.warp is None else noise_at(self.core, self.vocabulary, points)
+        order = np.argsort(points.task, kind="stable") if self.core.is_by_task else np.arange(m)
         question = self.core.asked(points)
+        question = question._replace(x=question.x[order], task=question.task[order])
         for rows in self._chunks(m):
-            parts = question.parts(rows)
-            mean[rows], variance[rows] = output.mixed(parts, weights)
-            for level in noise[:, rows]:
-                of_readings = output.mixed(with_noise(parts, level), weights).variance
-                level[...] = np.maximum(of_readings - variance[rows], 0.0)
+            parts, here = question.parts(rows), order[rows]
+            mean[here], variance[here] = output.mixed(parts, weights)
+            for level in noise:
+                of_readings = output.mixed(with_noise(parts, level[here]), weights).variance
+                level[here] = np.maximum(of_readings - variance[here], 0.0)
         return Moments(mean, variance), noise
 
     def _noise_std(self, points: Points, noise: Floats) -> xr.DataArray:

@@ -14,25 +14,32 @@ from numpy.typing import NDArray
 from surrogates.errors import NumericalError
 from surrogates.training import Minimum, lbfgs, newton
 
-from .collapse import Collapsed, Readings, collapse, trend_prior
+from .collapse import Collapsed, Readings, collapse, rows_of_tasks, trend_prior
 from .composite import Composite, CompositeCorrelations, CompositeGram
 from .custom import CustomKernel, CustomSolver
 from .design import Design
 from .evidence import difference_curvature
 from .gram import Gram
+from .inducing.places import choose_places
+from .inducing.process import streamed_process
+from .inducing.workers import Workers
+from .kernels import Kernel
 from .laplace import Draws, laplace_draws
 from .library import Library
 from .mixtures import MixtureGram
 from .noise import KnownNoise
 from .objective import Layout, Objective, ShapeParameters, Value
 from .preparing import Scaled, Settings, log_units
-from .process import Conditioned, Correlations, StationaryCorrelations, condition
+from .process import Correlations, Process, StationaryCorrelations, condition
 from .robust import Robust
+from .rotated import rotated_process
 from .shaped_noise import ShapedNoise, evidence_bound
 from .sharing import AMPLITUDE_PRIOR, Coregional, Exchangeable, Sharing
 from .solvers import SOLVERS, applicable_solvers, choose_solver
 from .solvers._base import Solver
 from .solvers.dense import Dense
+from .solvers.inducing import Inducing
+from .solvers.rotation import Rotation
 from .tanimoto import Tanimoto, TanimotoCorrelations
 from .trends import Trend
 
@@ -92,13 +99,15 @@ def make_sharing(settings: Settings, tasks: int) -> Sharing:
     return Exchangeable(tasks, settings.sharing == "two-kernels" and tasks > 1)
 
 
-def make_problem(scaled: Scaled, settings: Settings, readings: Readings | None = None) -> Problem:
+def make_problem(
+    scaled: Scaled, settings: Settings, readings: Readings | None = None, workers: Workers | None = None
+) -> Problem:
     """Collapse the readings and set up their objective."""
     collapsed = collapse(scaled.readings if readings is None else readings, scaled.trend, scaled.prior)
     design = collapsed.design
     sharing = make_sharing(settings, design.tasks)
     layout = make_layout(settings, sharing, design)
-    solver = make_solver(settings, design, sharing, scaled.library)
+    solver = make_solver(settings, design, sharing, scaled, workers)
     return Problem(collapsed, Objective(design, layout, solver))
 
 
@@ -118,9 +127,12 @@ def make_layout(settings: Settings, sharing: Sharing, design: Design) -> Layout:
     return Layout(_shapes(settings, sharing, design), sharing, design.noise.names, NOISE_PRIOR, noise_bounds, slopes)
 
 
-def make_solver(settings: Settings, design: Design, sharing: Sharing, library: Library | None) -> Solver:
+def make_solver(
+    settings: Settings, design: Design, sharing: Sharing, scaled: Scaled, workers: Workers | None = None
+) -> Solver:
     """The solver asked for, or the quickest one for the design's pattern."""
     if isinstance(settings.kernel, Tanimoto):
+        library = scaled.library
         assert library is not None
         tables = library.between_rows(design.x)
         gram = MixtureGram(tables, design.task, design.tasks, sharing.components, settings.kernel.parameters)
@@ -133,17 +145,32 @@ def make_solver(settings: Settings, design: Design, sharing: Sharing, library: L
     if settings.blind:
         return Dense(design, Gram(design.x[:, : -settings.blind], design.task, design.tasks, kernels))
     name = choose_solver(design, sharing) if settings.solver == "auto" else settings.solver
+    if name == Inducing.name:
+        Z = scaled.common_places
+        if Z is None:  # readings that came later made them many
+            Z = choose_places(
+                design.x, settings.kernel, np.exp(_shape_means(design.x)), count=settings.inducing, seed=0
+            )
+        return Inducing(design, kernels, Z, workers)
     return SOLVERS[name](design, kernels)
 
 
 def conditioner(
     problem: Problem, settings: Settings, trend: Trend, library: Library | None = None
-) -> Callable[[Floats], Conditioned]:
+) -> Callable[[Floats], Process]:
     """A function from hyper-parameters θ (p,) to the posterior of the tasks' functions; `library` holds vectors' places."""
     objective = problem.objective
 
-    def at(θ: Floats) -> Conditioned:
+    def at(θ: Floats) -> Process:
         state, _ = objective.state(θ)
+        noise = objective.design.noise
+        nugget = noise.nugget(objective.layout.split(θ).log_noise) if isinstance(noise, KnownNoise) else 0.0
+        if isinstance(objective.solver, Inducing):
+            return streamed_process(objective.solver, trend, state, nugget)
+        if isinstance(objective.solver, Rotation):
+            assert isinstance(settings.kernel, Kernel)
+            pairs = StationaryCorrelations((settings.kernel,) * state.mixing.components, state.shapes)
+            return rotated_process(objective.design, trend, pairs, state, nugget)
         correlations: Correlations
         if isinstance(settings.kernel, CustomKernel):
             correlations = settings.kernel.correlations(state.shapes)
@@ -153,11 +180,9 @@ def conditioner(
             assert library is not None
             correlations = TanimotoCorrelations(library, state.shapes)
         else:
-            kernels = (settings.kernel,) * len(state.mixing.matrix)
+            kernels = (settings.kernel,) * state.mixing.components
             unseen = np.full((len(state.shapes), settings.blind), np.inf)
             correlations = StationaryCorrelations(kernels, np.concatenate([state.shapes, unseen], axis=1))
-        noise = objective.design.noise
-        nugget = noise.nugget(objective.layout.split(θ).log_noise) if isinstance(noise, KnownNoise) else 0.0
         inverse = objective.inverse(state)
         return condition(objective.design, trend, correlations, state, inverse, nugget, settings.blind)
 
@@ -172,9 +197,10 @@ def fit_posterior(
     seed: int,
     progress: Callable[[float], None],
     near: Sequence[Floats] = (),
+    workers: Workers | None = None,
 ) -> tuple[Posterior, Problem]:
     """Minimise the objective, then draw around the minimum; from starts `near` it (p,), if there are any."""
-    posterior, problem = climb(scaled, settings, seed=seed, progress=progress, near=near)
+    posterior, problem = climb(scaled, settings, seed=seed, progress=progress, near=near, workers=workers)
     rows = len(problem.objective.design.x)
     if rows <= INTEGRATE_UP_TO if integrate is None else integrate:
         posterior = integrated(posterior, problem, count=points_tried(rows), seed=seed)
@@ -188,9 +214,10 @@ def climb(
     seed: int,
     progress: Callable[[float], None],
     near: Sequence[Floats] = (),
+    workers: Workers | None = None,
 ) -> tuple[Posterior, Problem]:
     """The objective's minimum, from several starts or from those `near` it; its only draw is the mode."""
-    problem = make_problem(scaled, settings)
+    problem = make_problem(scaled, settings, workers=workers)
     objective, layout = problem.objective, problem.objective.layout
     rows = len(objective.design.x)
     starts = [Start(x) for x in near] or _starts(settings, layout)
@@ -261,12 +288,17 @@ def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParame
     names = tuple(f"log l[{k}{suffix}]" for suffix in suffixes for k in range(d))
     size = len(names)
     bounds = [(math.log(0.02), math.log(settings.widest))] * size
-    # distances grow with the root of the number of inputs (Hvarfner, Hellsten & Nardi 2024)
-    varying = max(1, int((np.ptp(design.x[:, :d], axis=0) > 0).sum()))
-    mean, deviation = np.full(size, math.log(0.4) + 0.5 * math.log(varying)), np.full(size, settings.spread)
+    mean, deviation = np.tile(_shape_means(design.x[:, :d]), sharing.components), np.full(size, settings.spread)
     if settings.lengthscales is not None:
         mean, deviation = (np.array(part) for part in settings.lengthscales)
     return ShapeParameters(names, mean, deviation, bounds, True, sharing.components)
+
+
+def _shape_means(x: Floats) -> Floats:
+    """(d,) prior means of log length-scales of inputs x (n, d)."""
+    # distances grow with the root of the number of inputs (Hvarfner, Hellsten & Nardi 2024)
+    varying = max(1, int((np.ptp(x, axis=0) > 0).sum()))
+    return np.full(x.shape[1], math.log(0.4) + 0.5 * math.log(varying))
 
 
 def _starts(settings: Settings, layout: Layout) -> list[Start]:
@@ -291,6 +323,17 @@ def _starts(settings: Settings, layout: Layout) -> list[Start]:
         small[layout.names.index("log s")] = mean - 2 * deviation
         starts.append(Start(small))
     return starts
+
+
+def descend_from_starts(objective: Objective, settings: Settings) -> Minimum:
+    """The minimum for a few readings, from all starts."""
+    rough = _rough(objective, _starts(settings, objective.layout), lambda value: None)
+    return _descend(objective, rough, lambda value: None, tolerance=10 * TOLERANCE)
+
+
+def descend(objective: Objective, start: Start, progress: Callable[[float], None]) -> Minimum:
+    """The minimum for many rows, from a good start."""
+    return _descend(objective, start, progress, tolerance=10 * TOLERANCE)
 
 
 def _rough(objective: Objective, starts: list[Start], progress: Callable[[float], None]) -> Start:
@@ -361,8 +404,7 @@ def _subset(scaled: Scaled, share: float, seed: int) -> Readings:
     readings = scaled.readings
     keep = np.zeros(len(readings.y), dtype=bool)
     minimum = scaled.trend.columns(readings.x[:1]).shape[1] + 2
-    for t in range(readings.tasks):
-        mine = np.flatnonzero(readings.task == t)
+    for mine in rows_of_tasks(readings.task, readings.tasks):
         mine = mine[np.lexsort((*readings.x[mine].T, readings.y[mine]))]
         size = min(len(mine), max(minimum, math.ceil(share * len(mine))))
         keep[np.random.default_rng(seed).choice(mine, size, replace=False)] = True

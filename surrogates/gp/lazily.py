@@ -1,4 +1,4 @@
-"""Predictions of dask-backed data sets, block by block."""
+"""Predictions at dask arrays: lazy, block by block, so that memory is bounded by a block."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import xarray as xr
 
+from surrogates.schema import Vocabulary
+
 
 def predict_lazily(
-    predict: Callable[[xr.Dataset], xr.Dataset], dataset: xr.Dataset, *, vectors: frozenset[str] = frozenset()
+    predict: Callable[[xr.Dataset], xr.Dataset], dataset: xr.Dataset, vocabulary: Vocabulary
 ) -> xr.Dataset:
-    """One block at a time; the template comes from a prediction at a single place.
-
-    vectors : dims of vector inputs, which stay whole
-    """
+    """One block at a time; the template comes from a prediction at a single place."""
+    vectors = {dim for dim, _ in vocabulary.own_dims.values() if dim in dataset.dims}
     split = {n: v for n, v in dataset.variables.items() if v.chunks is not None and vectors & set(v.dims)}
     dataset = dataset.assign({n: v.chunk(dict.fromkeys(vectors & set(v.dims), -1)) for n, v in split.items()})
     corner = dataset.isel({dim: slice(0, 1) for dim in dataset.dims if dim not in vectors}).compute()

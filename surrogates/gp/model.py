@@ -24,11 +24,16 @@ from .core import Core
 from .custom import CustomKernel, resolve_kernel
 from .fitted import FittedHierarchicalGP
 from .fitting import fit_posterior, usable_solvers
+from .inducing.approximation import approximation
+from .inducing.preparing import prepare
+from .inducing.workers import Workers
+from .kernels import Kernel
 from .niw import base_covariance, expectation_maximisation
 from .outliers import stand_apart
 from .preparing import VARYING, AnyKernel, Scaled, Settings, scale
 from .reporting import make_report
 from .solvers import SOLVERS
+from .solvers.inducing import Inducing
 from .solvers.woodbury import union_of_places
 from .student_t import student_t
 from .tanimoto import Tanimoto
@@ -76,7 +81,10 @@ class HierarchicalGP:
         products, "varying-quadratic".
         To known noise a nugget is learnt, for detail that the kernel can't resolve; unless all readings are exact: they
         are interpolated, with 1e-10 of the residual variance on the diagonal (``report.jitter``)
-    solver : "auto", or one of "dense", "woodbury", "rotation", "kronecker"; all give the same answers
+    solver : "auto", or one of "dense", "woodbury", "rotation", "kronecker"; all give the same answers. Or "inducing", for
+        thousands of tasks: each task stays exact, and what tasks share is known by its values at some places, with an
+        error that the report estimates. "auto" takes it above 10,000 rows, where tasks have places of their own
+    inducing : number of those places; None: as leave 3e-5 of the common variance unexplained, up to 400
     integrate : average over hyper-parameter draws; None: if there are at most 250 rows
     warp : "log", "box-cox" or "logit": the process describes an increasing function of the target, and answers are carried
         back. The power of "box-cox" is learnt. None: the target itself
@@ -129,6 +137,7 @@ class HierarchicalGP:
     warp: str | None = None
     bounds: tuple[float, float] | None = None
     likelihood: str = "gaussian"
+    inducing: int | None = None
 
     def __post_init__(self) -> None:
         resolved = self._resolved()
@@ -136,7 +145,7 @@ class HierarchicalGP:
             ("sharing", self.sharing, SHARINGS),
             ("noise", self.noise, NOISES),
             ("likelihood", self.likelihood, LIKELIHOODS),
-            ("solver", self.solver, ("auto", *SOLVERS)),
+            ("solver", self.solver, ("auto", *SOLVERS, Inducing.name)),
         ):
             if value not in choices:
                 raise DataError(f"{name} is {value!r}; choose one of {choices}")
@@ -144,6 +153,10 @@ class HierarchicalGP:
             raise DataError(f"trend is {self.trend!r}; choose one of {TRENDS} or pass a function (n, d) -> (n, p)")
         if not isinstance(self.rank, int) or self.rank < 1:
             raise DataError(f"rank is {self.rank}; it must be a whole number, at least 1")
+        if self.inducing is not None and (not isinstance(self.inducing, int) or self.inducing < 1):
+            raise DataError(f"inducing is {self.inducing!r}; it is a number of places, at least 1, or None")
+        if self.inducing is not None and self.solver not in ("auto", Inducing.name):
+            raise DataError(f"inducing is {self.inducing}, but solver={self.solver!r} is exact; use solver='inducing'")
         if self.integrate not in (None, True, False):
             raise DataError(f"integrate is {self.integrate!r}; it must be True, False or None")
         if self.sharing == "niw" and self.integrate:
@@ -159,7 +172,9 @@ class HierarchicalGP:
         if isinstance(resolved, CustomKernel) and self.sharing in ("two-kernels", "niw"):
             raise DataError(f"sharing={self.sharing!r} works with the named kernels only; use 'common' or 'icm'")
 
-    def fit(self, data: xr.Dataset | pd.DataFrame, *, seed: int = 0, progress: Progress = None) -> FittedHierarchicalGP:
+    def fit(
+        self, data: xr.Dataset | pd.DataFrame, *, seed: int = 0, progress: Progress = None, workers: Any = 1
+    ) -> FittedHierarchicalGP:
         """Learn the hyper-parameters from observations.
 
         Parameters
@@ -167,6 +182,8 @@ class HierarchicalGP:
         data : with the variables that the schema names; rows with a NaN target count as not observed
         seed : of the subset that large fits start on, and of the hyper-parameter draws
         progress : True for a bar, or a function of (evaluations, objective), called during the descent on all rows
+        workers : who adds up the tasks' shares of the likelihood with solver "inducing": a number of threads, by dask, or
+            a `dask.distributed.Client`. Let each have one BLAS thread (OMP_NUM_THREADS=1). The other solvers don't need it
 
         Raises
         ------
@@ -199,16 +216,27 @@ class HierarchicalGP:
         searched = 0
         if self.sharing == "robust":
             scaled, settings, near, searched = stand_apart(scaled, settings, table.vocabulary.tasks, seed=seed)
-        with progress_bar(progress, "fit") as step:
-            fit = fit_robust if self.sharing == "robust" and scaled.readings.tasks > 1 else fit_posterior
-            integrate = self._integrate()
-            posterior, problem = fit(scaled, settings, integrate=integrate, seed=seed, progress=step, near=near)
-        posterior = replace(posterior, evaluations=posterior.evaluations + searched)
-        core = Core(scaled, settings, posterior.draws, posterior.mode)
-        core.__dict__["problem"] = problem  # a cached property, whose value the fit has made already
-        if self.sharing == "niw":
-            core = _paper_mode(core)
-        report = make_report(table, core, posterior, time.perf_counter() - began)
+        with Workers(workers) as team:
+            if self.sharing != "robust":
+                scaled, start = prepare(scaled, settings, seed=seed)
+                near = () if start is None else (start.x,)
+            with progress_bar(progress, "fit") as step:
+                integrate = self._integrate()
+                if self.sharing == "robust" and scaled.readings.tasks > 1:
+                    posterior, problem = fit_robust(
+                        scaled, settings, integrate=integrate, seed=seed, progress=step, near=near
+                    )
+                else:
+                    posterior, problem = fit_posterior(
+                        scaled, settings, integrate=integrate, seed=seed, progress=step, near=near, workers=team
+                    )
+            posterior = replace(posterior, evaluations=posterior.evaluations + searched)
+            core = Core(scaled, settings, posterior.draws, posterior.mode)
+            core.__dict__["problem"] = problem  # a cached property, whose value the fit has made already
+            if self.sharing == "niw":
+                core = _paper_mode(core)
+            error = approximation(core, seed, team)
+            report = make_report(table, core, posterior, began, error)
         for warning in report.warnings:
             warnings.warn(warning, FitWarning, stacklevel=2)
         return FittedHierarchicalGP(self.schema, table.vocabulary, report, core)
@@ -263,7 +291,9 @@ class HierarchicalGP:
         noise = self.noise
         if noise == "auto":
             noise = "known" if self.schema.noise is not None else "fidelity"
-        return Settings(self._resolved(), self.trend, self.sharing, self.rank, noise, self.solver)
+        return Settings(
+            self._resolved(), self.trend, self.sharing, self.rank, noise, self.solver, inducing=self.inducing
+        )
 
     def _resolved(self) -> AnyKernel:
         """The kernel that `kernel` stands for."""
@@ -294,6 +324,13 @@ class HierarchicalGP:
         if self.solver == "auto":
             return
         names = usable_solvers(scaled, settings)
+        if self.solver == Inducing.name:
+            if "woodbury" not in names or not isinstance(settings.kernel, Kernel):
+                raise DataError(
+                    "solver='inducing' is for two tasks or more that share one common process (sharing='common' or "
+                    "'two-kernels') with a kernel known by name; leave it out"
+                )
+            return
         if self.solver not in names:
             raise DataError(f"solver {self.solver!r} isn't exact for this pattern of data; here one can use {names}")
 

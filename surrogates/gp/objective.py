@@ -21,7 +21,7 @@ from .design import Design
 from .noise import Rows
 from .shaped_noise import SLOPE_BOUND, SLOPE_DEVIATION
 from .sharing import Sharing
-from .solvers._base import Curvature, Gradient, Inverse, Solver, State
+from .solvers._base import Gradient, Informative, Inverse, Solver, State
 
 Floats = NDArray[np.float64]
 #: solvers work in buffers of theirs, which threads that question one fitted model share
@@ -172,10 +172,9 @@ class Objective:
         information = self._average_information(result.curvature, noise, rows, α)
         return Value(value, gradient, information + np.diag(self._deviation**-2))
 
-    def _average_information(self, curvature: Curvature, noise: Floats, rows: Rows, α: Floats) -> Floats:
+    def _average_information(self, curvature: Informative, noise: Floats, rows: Rows, α: Floats) -> Floats:
         collapsed, hidden = self.design.noise.directions(noise, rows, α)
-        V = np.concatenate([curvature.shapes, curvature.mixing, collapsed]).T  # (n, p)
-        A = V.T @ curvature.apply_projection(V)
-        first = V.shape[1] - hidden.shape[0]
+        A = curvature.information(collapsed)
+        first = len(A) - len(hidden)
         A[first:, first:] += hidden
         return np.asarray(0.25 * (A + A.T))

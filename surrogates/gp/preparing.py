@@ -54,6 +54,7 @@ class Settings:
     spread: float = LENGTHSCALE_DEVIATION
     widest: float = WIDEST
     apart: tuple[int, ...] = ()  # of "robust" sharing: the tasks (codes) that share nothing
+    inducing: int | None = None  # how many places the solver of that name has; None: as many as it needs
 
     @property
     def has_noise_by_task(self) -> bool:
@@ -68,6 +69,7 @@ class Scaled:
     library : of a Tanimoto kernel, the places that stand for vectors; their numbers are the only column of x
     warp : under which the readings were taken, before they were scaled
     degrees : of freedom of Student's t noise; then the readings have weights
+    common_places : (M, d) where the solver "inducing" knows the common process
     """
 
     inputs: InputScaling
@@ -78,6 +80,7 @@ class Scaled:
     library: Library | None = None
     warp: Warp | None = None
     degrees: float | None = None
+    common_places: Floats | None = None
 
 
 def scale(table: Table, settings: Settings, warp: Warp | None = None) -> Scaled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,6 +19,7 @@ from .core import Core
 from .custom import CustomKernel
 from .diagnostics import fit_warnings
 from .fitting import Posterior
+from .inducing.approximation import Approximation
 from .kernels import Kernel
 from .niw import JITTER
 from .noise import EXACT, KnownNoise
@@ -29,8 +31,10 @@ from .tanimoto import Tanimoto, weight
 Floats = NDArray[np.float64]
 
 
-def make_report(table: Table, core: Core, posterior: Posterior, seconds: float) -> FitReport:
-    """Everything that a user should know of a fit."""
+def make_report(
+    table: Table, core: Core, posterior: Posterior, began: float, error: Approximation | None = None
+) -> FitReport:
+    """Everything that a user should know of a fit that began at that `time.perf_counter`."""
     minimum, design = posterior.minimum, core.problem.objective.design
     sections = {
         "noise (standard deviation, unresolved detail included)": _noise(table, core),
@@ -41,7 +45,12 @@ def make_report(table: Table, core: Core, posterior: Posterior, seconds: float) 
         "amplitude of the processes": _amplitude(table, core),
         "outliers (weight; an ordinary reading has about one)": _outliers(table, core),
         "output": _output(core),
+        "approximation": {} if error is None else _approximation(error),
     }
+    scores = _scores(core)
+    warnings = [*table.notes, *fit_warnings(table, core, posterior)]
+    if error is not None and error.warning:
+        warnings.append(error.warning)
     return FitReport(
         model=f"HierarchicalGP ({core.settings.kernel.name}, {core.settings.sharing})",
         outcome=_outcome(core, posterior),
@@ -51,16 +60,28 @@ def make_report(table: Table, core: Core, posterior: Posterior, seconds: float) 
         tasks=design.tasks,
         solver=core.problem.objective.solver.name,
         evaluations=posterior.evaluations,
-        seconds=seconds,
+        seconds=time.perf_counter() - began,
         log_evidence=posterior.log_likelihood,
         trace=minimum.trace if core.niw is None else core.niw.trace,
         jitter=_jitter(core),
         draws=len(core.weights),
         effective_draws=posterior.draws.effective if core.niw is None else 1.0,
         sections={title: group for title, group in sections.items() if group},
-        loo=_scores(core),
-        warnings=(*table.notes, *fit_warnings(table, core, posterior)),
+        loo=scores,
+        warnings=tuple(warnings),
     )
+
+
+def _approximation(error: Approximation) -> dict[str, Estimate]:
+    """Of solver "inducing"; changes of left-out means are root mean squares."""
+    return {
+        "places of the common process": Estimate(error.places, 0.0, ""),
+        "common variance that tasks can't share": Estimate(error.unexplained, 0.0, "of it"),
+        "left-out means, had it half of the places": Estimate(error.halved, 0.0, "standard deviations off"),
+        f"left-out means, exact on {error.readings} readings": Estimate(error.exact, 0.0, "standard deviations off"),
+        "log evidence, exact less this": Estimate(error.evidence, 0.0, "nats per reading, there"),
+        "jitter on the places' correlations": Estimate(error.jitter, 0.0, ""),
+    }
 
 
 def _jitter(core: Core) -> float:
@@ -102,18 +123,20 @@ def _correlation(table: Table, core: Core) -> dict[str, Estimate]:
     if len(table.vocabulary.tasks) < 2:
         return {}
     layout, draws = core.layout, core.draws
-    B = np.stack([layout.sharing.mixing(layout.split(θ).sharing).matrix.sum(axis=0) for θ in draws.parameters])
-    scale = np.sqrt(np.einsum("ktt->kt", B))
-    R = B / (scale[:, :, None] * scale[:, None, :])
     if isinstance(layout.sharing, Robust):
         ρ = np.stack([layout.sharing.correlations(layout.split(θ).sharing) for θ in draws.parameters])
         names = [f"share of {label} that is common to all" for label in table.vocabulary.tasks]
         return {name: _estimate(ρ[:, t], draws.weights, None) for t, name in enumerate(names[:50])}
+    mixings = [layout.sharing.mixing(layout.split(θ).sharing) for θ in draws.parameters]
     if not isinstance(layout.sharing, Coregional):
-        return {"between any two": _estimate(R[:, 0, 1], draws.weights, None)}
+        pairs = np.stack([mixing.pair for mixing in mixings if mixing.pair is not None]).sum(axis=1)  # (k, 2)
+        return {"between any two": _estimate(pairs[:, 0] / pairs.sum(axis=1), draws.weights, None)}
+    B = np.stack([mixing.matrix.sum(axis=0) for mixing in mixings])
+    scale = np.sqrt(np.einsum("ktt->kt", B))
+    R = B / (scale[:, :, None] * scale[:, None, :])
     labels = table.vocabulary.tasks
-    pairs = [(a, b) for a in range(len(labels)) for b in range(a)][:15]
-    return {f"{labels[b]} and {labels[a]}": _estimate(R[:, a, b], draws.weights, None) for a, b in pairs}
+    first = [(a, b) for a in range(len(labels)) for b in range(a)][:15]
+    return {f"{labels[b]} and {labels[a]}": _estimate(R[:, a, b], draws.weights, None) for a, b in first}
 
 
 def _lengthscales(table: Table, core: Core) -> dict[str, Estimate]:
@@ -164,9 +187,7 @@ def _terms(table: Table, core: Core, kernel: Composite) -> dict[str, Estimate]:
 
 def _amplitude(table: Table, core: Core) -> dict[str, Estimate]:
     layout, draws = core.layout, core.draws
-    diagonal = [
-        np.diagonal(layout.sharing.mixing(layout.split(θ).sharing).matrix.sum(axis=0)) for θ in draws.parameters
-    ]
+    diagonal = [layout.sharing.mixing(layout.split(θ).sharing).variances for θ in draws.parameters]
     if isinstance(layout.sharing, Robust):
         sizes, units = core.scaled.target.spread * np.sqrt(np.stack(diagonal)), _target_units(table, core)
         return {

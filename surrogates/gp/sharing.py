@@ -9,7 +9,8 @@ Each maps its parameters to B and its derivatives; solvers that exploit B = comm
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +18,48 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-class Mixing(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Mixing:
     """B and its derivatives at one point.  C kernels, T tasks, k parameters.
 
+    given, given_jacobian : B (C, T, T) and its derivatives (k, C, T, T); or, if the pair says it all, the number of
+        tasks and None: thousands of tasks have large matrices, which are made when somebody asks for them
     pair : (C, 2) with B_c = pair[c, 0] 11' + pair[c, 1] I, and its derivatives (k, C, 2); None if B isn't of that form
     """
 
-    matrix: Floats  # (C, T, T)
-    jacobian: Floats  # (k, C, T, T)
-    pair: Floats | None
-    pair_jacobian: Floats | None
+    given: Floats | int
+    given_jacobian: Floats | None = None
+    pair: Floats | None = None
+    pair_jacobian: Floats | None = None
+
+    @cached_property
+    def matrix(self) -> Floats:
+        """B (C, T, T)."""
+        if not isinstance(self.given, int):
+            return self.given
+        assert self.pair is not None
+        return _expand(self.pair, self.given)
+
+    @cached_property
+    def jacobian(self) -> Floats:
+        """Derivatives of B (k, C, T, T)."""
+        if self.given_jacobian is not None:
+            return self.given_jacobian
+        assert isinstance(self.given, int)
+        assert self.pair_jacobian is not None
+        return _expand(self.pair_jacobian, self.given)
+
+    @property
+    def components(self) -> int:
+        """C"""
+        return len(self.matrix) if self.pair is None else len(self.pair)
+
+    @property
+    def variances(self) -> Floats:
+        """(T,) diagonal of the kernels' sum; of exchangeable tasks (1,), as all have the same."""
+        if self.pair is None:
+            return np.asarray(np.einsum("ctt->t", self.matrix))
+        return np.array([self.pair.sum()])
 
 
 class Sharing(Protocol):
@@ -101,14 +134,7 @@ class Exchangeable:
         if not single:
             jacobian.append(s * ρ * (1 - ρ) * (common - own))
         slopes = np.stack(jacobian)
-        return Mixing(self._expand(pair), self._expand(slopes), pair, slopes)
-
-    def _expand(self, pair: Floats) -> Floats:
-        """(..., 2) -> (..., T, T)."""
-        T = self.tasks
-        flat = np.repeat(pair[..., :1], T * T, axis=-1)
-        flat[..., :: T + 1] += pair[..., 1:]
-        return flat.reshape(*pair.shape[:-1], T, T)
+        return Mixing(self.tasks, None, pair, slopes)
 
 
 @dataclass(frozen=True)
@@ -158,4 +184,11 @@ class Coregional:
                 jacobian[t * q + r, 0, t, :] += A[:, r]
                 jacobian[t * q + r, 0, :, t] += A[:, r]
             jacobian[T * q + t, 0, t, t] = v[t]
-        return Mixing((A @ A.T + np.diag(v))[None], jacobian, None, None)
+        return Mixing((A @ A.T + np.diag(v))[None], jacobian)
+
+
+def _expand(pair: Floats, tasks: int) -> Floats:
+    """(..., 2) -> (..., T, T)."""
+    flat = np.repeat(pair[..., :1], tasks * tasks, axis=-1)
+    flat[..., :: tasks + 1] += pair[..., 1:]
+    return flat.reshape(*pair.shape[:-1], tasks, tasks)

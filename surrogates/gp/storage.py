@@ -86,6 +86,8 @@ def pack(
         "mode": core.mode,
     }
     arrays |= {n: v for n in ("variance", "weight") for v in [getattr(readings, n)] if v is not None}
+    if scaled.common_places is not None:
+        arrays["common_places"] = scaled.common_places
     if core.niw is not None:
         arrays |= {"niw_C": core.niw.C, "niw_noise": core.niw.log_noise, "niw_trace": np.array(core.niw.trace)}
     return header, arrays
@@ -116,7 +118,9 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> tup
     warp = _unpack_warp(header.get("warp"))
     target = TargetScaling(**header["target"])
     prior = trend_prior(readings, trend)
-    scaled = Scaled(inputs, target, trend, prior, readings, library, warp, header.get("degrees"))
+    scaled = Scaled(
+        inputs, target, trend, prior, readings, library, warp, header.get("degrees"), arrays.get("common_places")
+    )
     niw = None
     if header["niw"] is not None:
         trace = tuple(arrays["niw_trace"].tolist())

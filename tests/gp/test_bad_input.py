@@ -324,7 +324,10 @@ def test_files_that_hold_no_model(fitted: FittedHierarchicalGP, tmp_path: Path) 
         ({"sharing": "all"}, r"sharing is 'all'; choose one of \('common', 'two-kernels', 'icm', 'niw', 'robust'\)"),
         ({"noise": "white"}, r"noise is 'white'; choose one of \('auto', .*\)"),
         ({"noise": "known"}, r"noise='known', but the schema names no noise variable; give Schema\(noise=...\) one"),
-        ({"solver": "cg"}, r"solver is 'cg'; choose one of \('auto', 'dense', 'woodbury', 'rotation', 'kronecker'\)"),
+        (
+            {"solver": "cg"},
+            r"solver is 'cg'; choose one of \('auto', 'dense', 'woodbury', 'rotation', 'kronecker', 'inducing'\)",
+        ),
         ({"trend": "cubic"}, r"trend is 'cubic'; choose one of \('none', .*\) or pass a function \(n, d\) -> \(n, p\)"),
         ({"trend": 3}, "trend is 3; choose one of"),
         ({"rank": 0}, "rank is 0; it must be a whole number, at least 1"),

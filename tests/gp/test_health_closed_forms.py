@@ -37,7 +37,9 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 def process_of(case: Case, θ: Floats, solver: str) -> Conditioned:
     settings = Settings(KERNELS[case.kernel], "linear", "common", 1, "fidelity", solver)
-    return conditioner(Problem(case.collapsed, case.objective(solver)), settings, case.trend)(θ)
+    process = conditioner(Problem(case.collapsed, case.objective(solver)), settings, case.trend)(θ)
+    assert isinstance(process, Conditioned)
+    return process
 
 
 def draw_of(case: Case, θ: Floats, solver: str, weight: float = 1.0) -> Draw:

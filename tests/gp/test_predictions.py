@@ -13,7 +13,7 @@ from surrogates.gp.fitting import Problem, conditioner
 from surrogates.gp.kernels import KERNELS
 from surrogates.gp.leave_one_out import Solved, leave_one_out
 from surrogates.gp.preparing import Settings
-from surrogates.gp.process import Conditioned
+from surrogates.gp.process import Process
 from surrogates.gp.solvers import applicable_solvers
 
 CASES = {
@@ -33,7 +33,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     return make_case(**CASES[request.param])  # type: ignore[arg-type]
 
 
-def conditioned(case: Case, θ: Floats, solver: str = "dense") -> Conditioned:
+def conditioned(case: Case, θ: Floats, solver: str = "dense") -> Process:
     settings = Settings(KERNELS[case.kernel], case.trend.name, "common", 1, "fidelity", solver)
     return conditioner(Problem(case.collapsed, case.objective(solver)), settings, case.trend)(θ)
 

@@ -91,7 +91,7 @@ class FittedMultiFidelityGP:
         """
         dataset = as_labelled(at)
         if any(variable.chunks is not None for variable in dataset.variables.values()):
-            return predict_lazily(self.predict, dataset)
+            return predict_lazily(self.predict, dataset, self.vocabulary)
         points = self.schema.encode_points(dataset, self.vocabulary)
         question = self._asked(points)
         mean, std = np.empty(len(question.x)), np.empty(len(question.x))

@@ -73,7 +73,9 @@ def pinned(core: Core, draw: int, pins: Pins | None) -> Conditioned:
     nugget = parts.log_noise if known else np.full(1, math.log(readings.exact))
     names = problem.objective.design.noise.names
     θ = problem.objective.layout.join(parts.log_shapes, parts.sharing, nugget[: len(names)])
-    return conditioner(problem, settings, scaled.trend)(θ)
+    process = conditioner(problem, settings, scaled.trend)(θ)
+    assert isinstance(process, Conditioned)  # levels have the dense solver
+    return process
 
 
 def _unread(pins: Pins, readings: Readings, blind: int) -> Pins:

@@ -124,7 +124,7 @@ def settings_of(levels: Levels, level: int, recipe: Recipe, parent: Core | None)
     sharing = Exchangeable(levels.tasks, amplitude=amplitude)
     structure = recipe.structure
     settings = Settings(
-        kernel_named(structure.kernel), structure.trend, sharing, 1, noise, "auto", spread=LENGTHSCALES, widest=WIDEST
+        kernel_named(structure.kernel), structure.trend, sharing, 1, noise, "dense", spread=LENGTHSCALES, widest=WIDEST
     )
     if parent is None or not recipe.is_linear:
         return settings

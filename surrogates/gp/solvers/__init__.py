@@ -1,6 +1,6 @@
 """Ways to evaluate one and the same restricted likelihood; which is quickest depends on the data's pattern.
 
-All of them agree with `dense` to rounding.
+Those in `SOLVERS` agree with `dense` to rounding; `Inducing` approximates the covariance between tasks.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ SOLVERS: Mapping[str, Callable[[Design, tuple[Kernel, ...]], Solver]] = MappingP
 )
 
 
+#: more rows than this are no longer solved exactly, where their pattern offers no quick way
+EXACT_ROWS = 10_000
+#: places and trend coefficients that Woodbury's matrices have room for beyond that
+WOODBURY_PLACES, WOODBURY_COEFFICIENTS = 4_000, 1_000
+
+
 def applicable_solvers(design: Design, sharing: Sharing) -> tuple[str, ...]:
     """Names of the solvers that are exact for this design, quickest first where patterns are all alike."""
     if design.shared is not None:
@@ -41,11 +47,16 @@ def choose_solver(design: Design, sharing: Sharing) -> str:
     """The quickest exact solver: rotation or Kronecker if all tasks look alike, Woodbury if they share many places.
 
     Woodbury pays where the union of places has under about 0.7 times as many members as there are rows (measured), and
-    the matrices are large enough to outweigh its overhead.
+    the matrices are large enough to outweigh its overhead. Above `EXACT_ROWS` exchangeable tasks without such a pattern
+    are left to "inducing", which isn't exact.
     """
     names = applicable_solvers(design, sharing)
     if names[0] in ("rotation", "kronecker"):
         return names[0]
-    if "woodbury" in names and len(design.x) > 200 and len(union_of_places(design.x)[0]) < 0.7 * len(design.x):
-        return "woodbury"
-    return "dense"
+    rows = len(design.x)
+    if "woodbury" not in names or rows <= 200:
+        return "dense"
+    places, coefficients = len(union_of_places(design.x)[0]), design.tasks * design.basis.shape[1]
+    if rows > EXACT_ROWS and (places > WOODBURY_PLACES or coefficients > WOODBURY_COEFFICIENTS):
+        return "inducing"
+    return "woodbury" if places < 0.7 * rows else "dense"

@@ -38,13 +38,24 @@ class Curvature(NamedTuple):
     mixing: Floats  # (r, n)
     apply_projection: Callable[[Floats], Floats]  # (n, k) -> P (n, k)
 
+    def information(self, noise: Floats) -> Floats:
+        """V'PV of all directions V, those of the noise (f, n) last."""
+        V = np.concatenate([self.shapes, self.mixing, noise]).T  # (n, k)
+        return np.asarray(V.T @ self.apply_projection(V))
+
+
+class Informative(Protocol):
+    """What gives the average information of all parameters."""
+
+    def information(self, noise: Floats) -> Floats: ...
+
 
 class Result(NamedTuple):
     """The likelihood, with as much of its derivatives as was asked for."""
 
     value: float
     gradient: Gradient | None
-    curvature: Curvature | None
+    curvature: Informative | None
 
 
 class Inverse(NamedTuple):
