@@ -123,9 +123,9 @@ def settings_of(levels: Levels, level: int, recipe: Recipe, parent: Core | None)
     amplitude = AMPLITUDE_PRIOR if parent is None else DISCREPANCY
     sharing = Exchangeable(levels.tasks, amplitude=amplitude)
     structure = recipe.structure
-    settings = Settings(
-        kernel_named(structure.kernel), structure.trend, sharing, 1, noise, "dense", spread=LENGTHSCALES, widest=WIDEST
-    )
+    settings = Settings(kernel_named(structure.kernel), structure.trend, sharing, 1, noise, "dense")
+    if len(levels.targets) > 1:  # a single level is what HierarchicalGP makes of it
+        settings = replace(settings, spread=LENGTHSCALES, widest=WIDEST)
     if parent is None or not recipe.is_linear:
         return settings
     mean = parent.layout.split(parent.mode).log_shapes.ravel()

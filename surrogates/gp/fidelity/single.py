@@ -66,7 +66,8 @@ class SingleFit:
         return self.core.weights
 
     def leave_one_out(self) -> Moments:
-        return self.core.leave_one_out()
+        moments, target = self.core.leave_one_out(), self.core.scaled.target
+        return Moments(target(moments.mean), moments.variance / target.spread**2)
 
     def noise_variances(self) -> Floats:
         """(1,) scaled; of known noise, the mean."""

@@ -39,7 +39,7 @@ def make_report(
     halved, off = left_out_change(half, some, θ), left_out_change(near, exact, θ)
     parts, units = every.layout.split(θ), list(table.vocabulary.units.items())
     spread, target_units = data.target.spread, units[-1][1] or ""
-    lengthscales = np.exp(parts.log_shapes[0]) * data.inputs.width
+    lengthscales, amplitude = np.exp(parts.log_shapes[0]) * data.inputs.width, float(np.exp(0.5 * parts.sharing[0]))
     warnings = list(table.notes)
     if not minimum.outcome.is_success:
         warnings.append(f"the fit ended early: {minimum.outcome.value}; treat its uncertainty with care")
@@ -56,9 +56,7 @@ def make_report(
         "length-scales": {
             name: Estimate(float(l), 0.0, unit or "") for (name, unit), l in zip(units, lengthscales, strict=False)
         },
-        "amplitude of the process": {
-            "standard deviation": Estimate(spread * float(np.exp(0.5 * parts.sharing[0])), 0.0, target_units)
-        },
+        "amplitude of the process": {"standard deviation": Estimate(spread * amplitude, 0.0, target_units)},
         "approximation": {
             "inducing places": Estimate(len(solver.Z), 0.0, ""),
             "blocks": Estimate(data.blocks.count, 0.0, ""),
