@@ -40,14 +40,6 @@ def make_report(
     parts, units = every.layout.split(θ), list(table.vocabulary.units.items())
     spread, target_units = data.target.spread, units[-1][1] or ""
     lengthscales = np.exp(parts.log_shapes[0]) * data.inputs.width
-    warnings = list(table.notes)
-    if not minimum.outcome.is_success:
-        warnings.append(f"the fit ended early: {minimum.outcome.value}; treat its uncertainty with care")
-    if max(0.5 * halved, off) > NOTABLE:
-        warnings.append(
-            f"{len(solver.Z)} inducing places are few: left-out predictions are {off:.2g} of their standard deviations off "
-            f"the exact model's in neighbouring blocks, and {halved:.2g} with half of the places; raise inducing="
-        )
     sections = {
         "noise (standard deviation)": {
             name: Estimate(spread * float(np.exp(0.5 * φ)), 0.0, target_units)
@@ -85,8 +77,20 @@ def make_report(
         effective_draws=1.0,
         sections=sections,
         loo=_scores(data, every, θ),
-        warnings=tuple(warnings),
+        warnings=(*table.notes, *_warnings(minimum, len(solver.Z), halved, off)),
     )
+
+
+def _warnings(minimum: Minimum, places: int, halved: float, off: float) -> list[str]:
+    found = []
+    if not minimum.outcome.is_success:
+        found.append(f"the fit ended early: {minimum.outcome.value}; treat its uncertainty with care")
+    if max(0.5 * halved, off) > NOTABLE:
+        found.append(
+            f"{places} inducing places are few: left-out predictions are {off:.2g} of their standard deviations off the "
+            f"exact model's in neighbouring blocks, and {halved:.2g} with half of the places; raise inducing="
+        )
+    return found
 
 
 def _scores(data: Data, every: Objective, θ: Floats) -> dict[str, float]:
