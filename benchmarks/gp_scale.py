@@ -121,7 +121,7 @@ def against_workers(count: int, rows: int, repeats: int, *, processes: bool) -> 
 
         local: Any = LocalCluster
         connect: Any = Client
-        options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+        options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
         with local(**options) as cluster, connect(cluster) as client:
             found.append(["processes", *_paired(data, Workers(client), repeats)])
     return pd.DataFrame(found, columns=["two", "seconds of one", "seconds of two", "ratio", "lowest", "highest"])
