@@ -92,11 +92,11 @@ def against_tasks(counts: Sequence[int], rows: int, repeats: int) -> pd.DataFram
             times = [seconds(evaluation(problem, order), repeats) for order in (0, 1, 2)]
             found.append([solver, count, *times])
     table = pd.DataFrame(found, columns=["solver", "tasks", "value", "gradient", "information"])
-    for name, part in table.groupby("solver", sort=False):
+    for solver in ("inducing", "rotation"):
+        part = table[table["solver"] == solver]
         slopes = [slope(part["tasks"].tolist(), part[kind].tolist()) for kind in ("value", "gradient", "information")]
-        added: list[Any] = [f"{name}, slope", 0, *slopes]
-        table.loc[len(table)] = added
-    return table
+        found.append([f"{solver}, slope", 0, *slopes])
+    return pd.DataFrame(found, columns=table.columns)
 
 
 def against_places(count: int, rows: int, places: Sequence[int], repeats: int) -> pd.DataFrame:
@@ -119,12 +119,10 @@ def against_workers(count: int, rows: int, repeats: int, *, processes: bool) -> 
     if processes:
         from distributed import Client, LocalCluster
 
-        with (
-            LocalCluster(  # type: ignore[no-untyped-call]
-                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-            ) as cluster,
-            Client(cluster) as client,  # type: ignore[no-untyped-call]
-        ):
+        local: Any = LocalCluster
+        connect: Any = Client
+        options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
+        with local(**options) as cluster, connect(cluster) as client:
             found.append(["processes", *_paired(data, Workers(client), repeats)])
     return pd.DataFrame(found, columns=["two", "seconds of one", "seconds of two", "ratio", "lowest", "highest"])
 

@@ -8,7 +8,6 @@ import warnings
 from functools import cache
 from pathlib import Path
 
-import dask
 import numpy as np
 import pytest
 import xarray as xr
@@ -156,8 +155,7 @@ def test_a_cluster_of_processes_gives_the_serial_fit() -> None:
     from distributed import Client, LocalCluster
 
     with (
-        dask.config.set({"distributed.scheduler.worker-saturation": 1.1}),
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         model = HierarchicalGP(SCHEMA, solver="inducing", integrate=False).fit(observed(), workers=client)

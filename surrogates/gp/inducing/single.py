@@ -170,11 +170,9 @@ def prepare(table: Table, trend: str) -> Data:
     columns = basis.columns(x)
     target = TargetScaling.fit(table.y, np.zeros(len(x), dtype=np.int64), columns)
     y = target(table.y)
-    β = (
-        np.zeros(0)
-        if not columns.shape[1]
-        else np.asarray(np.linalg.lstsq(columns, y, rcond=None)[0], dtype=np.float64)
-    )
+    β = np.zeros(columns.shape[1])
+    if len(β):
+        β[:] = np.linalg.lstsq(columns, y, rcond=None)[0]
     blocks = cut(np.unique(x, axis=0), BLOCK)
     names = tuple(str(label) if label is not None else "all" for label in table.vocabulary.fidelities)
     readings = Readings(x, y - columns @ β, blocks.of(x), blocks.count, table.fidelity, names, None)

@@ -39,15 +39,7 @@ def make_report(
     halved, off = left_out_change(half, some, θ), left_out_change(near, exact, θ)
     parts, units = every.layout.split(θ), list(table.vocabulary.units.items())
     spread, target_units = data.target.spread, units[-1][1] or ""
-    lengthscales, amplitude = np.exp(parts.log_shapes[0]) * data.inputs.width, float(np.exp(0.5 * parts.sharing[0]))
-    warnings = list(table.notes)
-    if not minimum.outcome.is_success:
-        warnings.append(f"the fit ended early: {minimum.outcome.value}; treat its uncertainty with care")
-    if max(0.5 * halved, off) > NOTABLE:
-        warnings.append(
-            f"{len(solver.Z)} inducing places are few: left-out predictions are {off:.2g} of their standard deviations off "
-            f"the exact model's in neighbouring blocks, and {halved:.2g} with half of the places; raise inducing="
-        )
+    lengthscales = np.exp(parts.log_shapes[0]) * data.inputs.width
     sections = {
         "noise (standard deviation)": {
             name: Estimate(spread * float(np.exp(0.5 * φ)), 0.0, target_units)
@@ -56,7 +48,9 @@ def make_report(
         "length-scales": {
             name: Estimate(float(l), 0.0, unit or "") for (name, unit), l in zip(units, lengthscales, strict=False)
         },
-        "amplitude of the process": {"standard deviation": Estimate(spread * amplitude, 0.0, target_units)},
+        "amplitude of the process": {
+            "standard deviation": Estimate(spread * float(np.exp(0.5 * parts.sharing[0])), 0.0, target_units)
+        },
         "approximation": {
             "inducing places": Estimate(len(solver.Z), 0.0, ""),
             "blocks": Estimate(data.blocks.count, 0.0, ""),
@@ -83,8 +77,20 @@ def make_report(
         effective_draws=1.0,
         sections=sections,
         loo=_scores(data, every, θ),
-        warnings=tuple(warnings),
+        warnings=(*table.notes, *_warnings(minimum, len(solver.Z), halved, off)),
     )
+
+
+def _warnings(minimum: Minimum, places: int, halved: float, off: float) -> list[str]:
+    found = []
+    if not minimum.outcome.is_success:
+        found.append(f"the fit ended early: {minimum.outcome.value}; treat its uncertainty with care")
+    if max(0.5 * halved, off) > NOTABLE:
+        found.append(
+            f"{places} inducing places are few: left-out predictions are {off:.2g} of their standard deviations off the "
+            f"exact model's in neighbouring blocks, and {halved:.2g} with half of the places; raise inducing="
+        )
+    return found
 
 
 def _scores(data: Data, every: Objective, θ: Floats) -> dict[str, float]:
