@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from surrogates import FittedHierarchicalGP, HierarchicalGP, Schema, load
+from surrogates import FittedHierarchicalGP, HierarchicalGP, Schema, as_dataset, load
 from surrogates.gp import Tanimoto
 from surrogates.health import HealthReport
 
@@ -222,3 +222,15 @@ def test_health_costs_little() -> None:
     begin = time.process_time()
     fitted.core.smoothing()
     assert time.process_time() - begin < 3 * fit
+
+
+def test_tasks_with_shared_places_have_influences_too() -> None:
+    x = np.tile(np.linspace(0, 1, 9), 3)
+    noise = np.random.default_rng(0).normal(0, 0.1, 27)
+    data = as_dataset(x, np.sin(5 * x) + noise, inputs=["x"], task=np.repeat(["a", "b", "c"], 9))
+    schema = Schema(inputs="x", target="y", task="task")
+    quick, dense = (HierarchicalGP(schema, solver=solver).fit(data) for solver in ("rotation", "dense"))
+    assert quick.report.solver == "rotation"
+    found, wanted = quick.health().to_dataset(), dense.health().to_dataset()
+    for name in ("influence", "effective_parameters"):
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-3)

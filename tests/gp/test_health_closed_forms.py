@@ -154,6 +154,8 @@ def test_all_solvers_say_the_same(case: Case) -> None:
     θ = hyperparameters(case)
     truth = smoothed(case, θ)
     for solver in applicable_solvers(case.collapsed.design, case.sharing):
+        if solver == "rotation":  # which has no posterior with a matrix of all rows; see test_fitted_health
+            continue
         for ours, theirs in zip(_flat(smoothed(case, θ, solver)), _flat(truth), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-9, err_msg=solver)
 

@@ -138,7 +138,7 @@ class InducingGP:
         began = time.perf_counter()
         table = self.schema.encode(data)
         kernel = kernel_named(self.kernel)
-        settings = Settings(kernel, "none", "common", 1, "fidelity", Inducing.name, self.inducing)
+        settings = Settings(kernel, "none", "common", 1, "fidelity", Inducing.name, inducing=self.inducing)
         scaled = prepare(table, self.trend)
         generator = np.random.default_rng(seed)
         near = neighbours(scaled, generator)
