@@ -66,8 +66,7 @@ class SingleFit:
         return self.core.weights
 
     def leave_one_out(self) -> Moments:
-        moments, target = self.core.leave_one_out(), self.core.scaled.target
-        return Moments(target(moments.mean), moments.variance / target.spread**2)
+        return self.core.leave_one_out()
 
     def noise_variances(self) -> Floats:
         """(1,) scaled; of known noise, the mean."""
