@@ -12,8 +12,6 @@ from scipy.special import bdtrik, ndtri
 from surrogates.errors import missing_extra
 from surrogates.plots import COLOURS
 
-from .findings import name_of
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -137,8 +135,9 @@ def _influence(ax: Axes, data: xr.Dataset) -> None:
     ax.scatter(numbers, moved, s=12, c=colours)
     for r in np.argsort(-moved, kind="stable")[:3]:
         if moved[r] > 0:
-            ax.annotate(name_of(data, int(r)).removeprefix("reading "), (r, moved[r]), fontsize=7)
-    ax.set_ylim(bottom=0)
+            # the text of the report names its task, gauge and place
+            ax.annotate(str(int(r)), (r, moved[r]), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8)
+    ax.set_ylim(0, 1.1 * max(float(moved.max(initial=0.0)), 1e-9))
 
 
 def _scores(ax: Axes, data: xr.Dataset) -> None:
@@ -156,4 +155,4 @@ def _scores(ax: Axes, data: xr.Dataset) -> None:
     ax.set_yticks(at, [row[0] for row in rows])
     ax.axvline(float(np.nan_to_num(data["rmse"])), color="black", linewidth=0.8, label="all readings")
     ax.set(xlabel=f"left-out RMSE{unit}", title="scores of tasks and fidelities")
-    ax.legend()
+    ax.legend(loc="lower right")
