@@ -155,8 +155,8 @@ class FittedHierarchicalGP:
         DataError
             As in `predict`; if n is not positive; and if there are too many places.
         """
-        if n < 1:
-            raise DataError(f"n is {n}; at least one draw is wanted")
+        if not isinstance(n, int | np.integer) or n < 1:
+            raise DataError(f"n is {n!r}; a whole number of draws is wanted, at least one draw")
         points = self._joint_points(at)
         generator = np.random.default_rng(seed)
         chosen = generator.choice(len(self.core.weights), n, p=self.core.weights)
@@ -278,6 +278,8 @@ class FittedHierarchicalGP:
             words = warp.describe(self.schema.target)
             vocabulary = replace(vocabulary, units={**vocabulary.units, self.schema.target: words})
             notes = [*notes, f"the target is warped: scores and shifts are {words}"]
+        if core.scaled.degrees is not None:
+            notes = [*notes, "noise is Student's t, but scores take left-out readings as Gaussian: outliers fail them"]
         return review(loo, self.schema, vocabulary, smoothing=moved, bounds=bounds, notes=notes)
 
     def task_correlation(self) -> xr.DataArray:

@@ -91,7 +91,7 @@ class HierarchicalGP:
     bounds : (low, high) that a warped target keeps to, in its units: (0, inf), or for "logit" (0, 1), unless given;
         "log" also takes (-inf, high)
     likelihood : "gaussian", or "student-t" for data with outliers: readings far from all others count little, by weights
-        that the report names; noise_std then is that of all readings, outliers among them
+        that the report names; noise_std then is that of the fitted t, which gross outliers exceed
 
     Notes
     -----
@@ -153,7 +153,9 @@ class HierarchicalGP:
             raise DataError(f"trend is {self.trend!r}; choose one of {TRENDS} or pass a function (n, d) -> (n, p)")
         if not isinstance(self.rank, int) or self.rank < 1:
             raise DataError(f"rank is {self.rank}; it must be a whole number, at least 1")
-        if self.inducing is not None and (not isinstance(self.inducing, int) or self.inducing < 1):
+        if self.inducing is not None and (
+            self.inducing is True or not isinstance(self.inducing, int) or self.inducing < 1
+        ):
             raise DataError(f"inducing is {self.inducing!r}; it is a number of places, at least 1, or None")
         if self.inducing is not None and self.solver not in ("auto", Inducing.name):
             raise DataError(f"inducing is {self.inducing}, but solver={self.solver!r} is exact; use solver='inducing'")

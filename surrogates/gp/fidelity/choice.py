@@ -47,8 +47,8 @@ def choose(
     integrate: bool | None,
     seed: int,
     progress: Callable[[float], None],
-) -> tuple[tuple[Part, ...], tuple[Tried, ...]]:
-    """Fit all structures; average them by evidence, or take the best.
+) -> tuple[tuple[Part, ...], tuple[Tried, ...], tuple[Structure, ...]]:
+    """Fit all structures; average them by evidence, or take the best. The last of three answers are those that failed.
 
     Raises
     ------
@@ -66,13 +66,15 @@ def choose(
         if math.isfinite(fit.log_evidence):
             fits.append(fit)
     if not fits:
-        raise failure or NumericalError(
-            f"no structure's evidence is finite, of {', '.join(map(str, structures))}; check the readings' noise"
-        )
+        raise NumericalError(
+            f"none of {', '.join(map(str, structures))} could be fitted ({failure or 'no evidence is finite'}); try another "
+            f"kernel or trend, or give a small known noise"
+        ) from failure
     best = max(fit.log_evidence for fit in fits)
     if len(levels.y) <= INTEGRATE_UP_TO if integrate is None else integrate:
-        fits = [fit.integrated(count=POINTS, seed=seed) if fit.log_evidence > best - SHORTLIST else fit for fit in fits]
-        fits = [fit for fit in fits if math.isfinite(fit.log_evidence)]
+        fits = [_integrated(fit, seed) if fit.log_evidence > best - SHORTLIST else fit for fit in fits]
+    fitted = {fit.structure for fit in fits}
+    failed = tuple(structure for structure in structures if structure not in fitted)
     weights = _probabilities(np.array([fit.log_evidence for fit in fits]))
     tried = tuple(
         sorted(
@@ -82,8 +84,17 @@ def choose(
     )
     parts = tuple(Part(fit, float(w)) for fit, w in zip(fits, weights, strict=True))
     if not average:
-        return (Part(max(parts, key=lambda part: part.weight).fit, 1.0),), tried
-    return thinned(parts, LEAST), tried
+        return (Part(max(parts, key=lambda part: part.weight).fit, 1.0),), tried, failed
+    return thinned(parts, LEAST), tried, failed
+
+
+def _integrated(fit: Fit, seed: int) -> Fit:
+    """With draws of the hyper-parameters; at their mode, if there are none."""
+    try:
+        draws = fit.integrated(count=POINTS, seed=seed)
+    except NumericalError:
+        return fit
+    return draws if math.isfinite(draws.log_evidence) else fit
 
 
 def _probabilities(log_evidence: Floats) -> Floats:

@@ -139,8 +139,8 @@ class FittedMultiFidelityGP:
         DataError
             As in `predict`; if n is not positive; and if there are too many places.
         """
-        if n < 1:
-            raise DataError(f"n is {n}; at least one draw is wanted")
+        if not isinstance(n, int | np.integer) or n < 1:
+            raise DataError(f"n is {n!r}; a whole number of draws is wanted, at least one draw")
         points = self._joint_points(at)
         question = self._asked(points)
         generator = np.random.default_rng(seed)
@@ -246,7 +246,8 @@ class FittedMultiFidelityGP:
         Raises
         ------
         DataError
-            Bad data as in `fit`; a new fidelity; a new task where there was a single one so far.
+            Bad data as in `fit`; a new fidelity; a new task where there was a single one so far, or where every task has
+            ρ of its own.
         """
         table = self.schema.encode(data, vocabulary=self.vocabulary)
         new = [str(label) for label in table.vocabulary.tasks[len(self.vocabulary.tasks) :]]
@@ -255,6 +256,8 @@ class FittedMultiFidelityGP:
             raise DataError(
                 f"new task {names}: one task alone says nothing about how tasks correlate; fit again on all"
             )
+        if new and any(part.fit.per_task for part in self.parts):
+            raise DataError(f"new task {', '.join(map(repr, new))}: every task has ρ of its own; fit again on all")
         levels = more_levels(table, self.levels, self.noise)
         parts = tuple(Part(part.fit.on(levels), part.weight) for part in self.parts)
         report = replace(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from surrogates.errors import DataError
 from surrogates.schema import Label
@@ -49,10 +52,10 @@ def make_graph(fidelities: Sequence[Label] | Mapping[Label, Label | Sequence[Lab
         Nothing given, labels twice, a parent that isn't there, a cycle.
     """
     if isinstance(fidelities, Mapping):
-        return _ordered({label: _several(parents) for label, parents in fidelities.items()})
+        return _ordered({_plain(label): _several(parents) for label, parents in fidelities.items()})
     if isinstance(fidelities, str):
         raise DataError(f"fidelities is the text {fidelities!r}; give a sequence of labels, cheapest first")
-    labels = tuple(fidelities)
+    labels = tuple(_plain(label) for label in fidelities)
     if not labels:
         raise DataError("fidelities is empty; give the labels of all fidelities, cheapest first")
     twice = sorted({str(label) for label in labels if labels.count(label) > 1})
@@ -64,9 +67,15 @@ def make_graph(fidelities: Sequence[Label] | Mapping[Label, Label | Sequence[Lab
 def _several(parents: Label | Sequence[Label] | None) -> tuple[Label, ...]:
     if parents is None:
         return ()
-    if isinstance(parents, (str, int, float, bool)):
-        return (parents,)
-    return tuple(parents)
+    if isinstance(parents, (str, int, float, bool, np.generic)):
+        return (_plain(parents),)
+    return tuple(_plain(parent) for parent in parents)
+
+
+def _plain(label: Any) -> Label:
+    """NumPy's scalars as Python's, as a file holds them."""
+    plain: Label = label.item() if isinstance(label, np.generic) else label
+    return plain
 
 
 def _ordered(given: dict[Label, tuple[Label, ...]]) -> Graph:

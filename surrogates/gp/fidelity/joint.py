@@ -62,6 +62,10 @@ class LinearFit:
         return found
 
     @property
+    def per_task(self) -> bool:
+        return self.sharing.per_task and self.sharing.slots > 0
+
+    @property
     def jitter(self) -> float:
         """What was added to the scaled variance of exact readings."""
         noise = self.core.problem.objective.design.noise

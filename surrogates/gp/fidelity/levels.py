@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 #: standard deviation of a trend's slopes, in standard deviations of the target over the inputs' box
 SLOPE = 3.0
+#: readings of a fidelity, less its tasks, that tell its spread
+FREEDOM = 2
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Levels:
     """Scaled readings.  N readings, d inputs, T tasks, L fidelities.
 
     variance : (N,) known noise variance, scaled; None where noise is learnt for each fidelity
+    borrowed : (L,) the fidelity whose spread each one is scaled by: itself, unless its own readings don't tell it
     """
 
     graph: Graph
@@ -38,6 +41,7 @@ class Levels:
     tasks: int
     level: Integers  # (N,) positions in the graph
     variance: Floats | None
+    borrowed: tuple[int, ...] = ()
 
     @property
     def group(self) -> Integers:
@@ -64,7 +68,8 @@ class Levels:
         for parent, child in self.graph.edges:
             theirs, places = self.level == parent, self.x[self.level == child]
             nearest = cKDTree(self.x[theirs]).query(places)[1]
-            found.append(float(np.clip(np.std(self.y[theirs][nearest]), 0.05, 1.0)))
+            spread = np.std(np.sort(self.y[theirs][nearest])) if len(places) > FREEDOM else 1.0
+            found.append(float(np.clip(spread, 0.05, 1.0)))
         return tuple(found)
 
     def trend(self, name: str) -> Trend:
@@ -88,12 +93,29 @@ def make_levels(table: Table, graph: Graph, noise: str) -> Levels:
         label = graph.labels[int(np.flatnonzero(counts == 0)[0])]
         raise DataError(f"fidelity {label!r} has no reading; leave it out of fidelities, or give some")
     inputs = InputScaling.fit(table.x)
-    ones = np.ones((len(table.y), 1))
-    targets = tuple(
-        TargetScaling.fit(table.y[mine], table.task[mine], ones[mine])
-        for mine in (level == k for k in range(len(graph.labels)))
-    )
-    return _scaled(table, level, graph, inputs, targets, noise)
+    targets, borrowed = _targets(table, level, graph)
+    return replace(_scaled(table, level, graph, inputs, targets, noise), borrowed=borrowed)
+
+
+def _targets(table: Table, level: Integers, graph: Graph) -> tuple[tuple[TargetScaling, ...], tuple[int, ...]]:
+    """Each fidelity's scale, and whose spread it has.
+
+    Fidelities whose readings hardly vary within tasks, or are too few to, have that of one they build on, or else of any.
+    """
+    # an order of the readings that doesn't depend on the table's, so that sums are rounded alike
+    order = np.lexsort((*table.x.T, table.y, table.task))
+    found, told = [], []
+    for k in range(len(graph.labels)):
+        mine = order[level[order] == k]
+        found.append(TargetScaling.fit(table.y[mine], table.task[mine], np.ones((len(mine), 1))))
+        freedom = len(mine) - len(np.unique(table.task[mine]))
+        told.append(freedom >= FREEDOM and not found[-1].constant)
+    borrowed = []
+    for k in range(len(found)):
+        nearest = [k, *reversed(range(k)), *range(k + 1, len(found))]
+        borrowed.append(next((other for other in nearest if told[other]), k))
+    targets = tuple(replace(own, spread=found[other].spread) for own, other in zip(found, borrowed, strict=True))
+    return targets, tuple(borrowed)
 
 
 def more_levels(table: Table, levels: Levels, noise: str) -> Levels:

@@ -93,9 +93,13 @@ class MultiFidelityGP:
 
     def __post_init__(self) -> None:
         self._graph(None)
+        if not isinstance(self.structure, str | Sequence) or not self.structure:
+            raise DataError(f"structure is {self.structure!r}; choose 'auto', or one or several of {KINDS}")
         for kind in self._kinds():
             if kind not in KINDS:
                 raise DataError(f"structure is {kind!r}; choose 'auto' or among {KINDS}")
+        if self.integrate not in (None, True, False):
+            raise DataError(f"integrate is {self.integrate!r}; it must be True, False or None")
         for name, value, choices in (
             ("kernel", self.kernel, ("auto", *sorted(KERNELS))),
             ("trend", self.trend, ("auto", *TRENDS)),
@@ -139,7 +143,7 @@ class MultiFidelityGP:
             return self._fit_single(data, graph, seed, progress)
         levels = make_levels(table, graph, noise)
         with progress_bar(progress, "fit") as step:
-            parts, tried = choose(
+            parts, tried, failed = choose(
                 levels,
                 self._structures(levels),
                 partial(self._climb, levels),
@@ -148,7 +152,7 @@ class MultiFidelityGP:
                 seed=seed,
                 progress=step,
             )
-        report = make_report(table, levels, parts, tried, time.perf_counter() - began)
+        report = make_report(table, levels, parts, tried, time.perf_counter() - began, failed)
         for warning in report.warnings:
             warnings.warn(warning, FitWarning, stacklevel=2)
         return FittedMultiFidelityGP(self.schema, table.vocabulary, report, tried, levels, parts, noise)

@@ -44,6 +44,8 @@ class Fit(Protocol):
     @property
     def jitter(self) -> float: ...
     @property
+    def per_task(self) -> bool: ...  # whether each task has a coefficient of its own
+    @property
     def processes(self) -> tuple[Process, ...]: ...
     @property
     def weights(self) -> Floats: ...  # (k,) of the processes

@@ -124,6 +124,10 @@ class RecursiveFit:
         return float(logsumexp(totals) - np.log(len(totals)))
 
     @property
+    def per_task(self) -> bool:
+        return False  # new tasks have ρ's prior
+
+    @property
     def jitter(self) -> float:
         """Largest scaled variance that stood for zero in exact readings; above `JITTERS[0]` it was needed."""
         if not self.data.is_exact:

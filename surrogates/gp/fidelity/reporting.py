@@ -17,7 +17,7 @@ from .choice import Tried
 from .joint import LinearFit
 from .levels import Levels
 from .linear import RHO
-from .parts import Part
+from .parts import Part, Structure
 
 #: spread of ρ, as a share of its prior's, from which on data are said not to tell it
 UNKNOWN = 0.6
@@ -26,7 +26,12 @@ SURE = 0.9
 
 
 def make_report(
-    table: Table, levels: Levels, parts: tuple[Part, ...], tried: tuple[Tried, ...], seconds: float
+    table: Table,
+    levels: Levels,
+    parts: tuple[Part, ...],
+    tried: tuple[Tried, ...],
+    seconds: float,
+    failed: tuple[Structure, ...] = (),
 ) -> FitReport:
     """Everything that a user should know of a fit."""
     best = max(parts, key=lambda part: part.weight)
@@ -55,7 +60,7 @@ def make_report(
         effective_draws=1.0 / float(sum(((part.weight * part.fit.weights) ** 2).sum() for part in parts)),
         sections={title: group for title, group in sections.items() if group},
         loo=_scores(levels, parts),
-        warnings=(*table.notes, *_warnings(parts)),
+        warnings=(*table.notes, *_warnings(table, levels, parts, failed)),
         findings=tuple(_findings(levels, parts, tried)),
     )
 
@@ -94,9 +99,37 @@ def _scores(levels: Levels, parts: tuple[Part, ...]) -> dict[str, float]:
     }
 
 
-def _warnings(parts: tuple[Part, ...]) -> list[str]:
+def _warnings(table: Table, levels: Levels, parts: tuple[Part, ...], failed: tuple[Structure, ...]) -> list[str]:
+    found = []
     early = [str(part.fit.structure) for part in parts if not part.fit.is_success]
-    return [f"the fit of {', '.join(early)} ended early; treat its uncertainty with care"] if early else []
+    if early:
+        found.append(f"the fit of {', '.join(early)} ended early; treat its uncertainty with care")
+    if failed:
+        found.append(
+            f"could not be fitted and don't count: {', '.join(map(str, failed))}; probabilities are among the others"
+        )
+    labels = levels.graph.labels
+    for own, other in enumerate(levels.borrowed):
+        if own != other:
+            found.append(
+                f"fidelity {labels[own]!r} has too few readings that differ to tell its spread: it is taken to vary as "
+                f"much as {labels[other]!r}"
+            )
+    return found + _unread(table, levels)
+
+
+def _unread(table: Table, levels: Levels) -> list[str]:
+    """Tasks that lack a fidelity, of which only the other tasks tell."""
+    labels, found = levels.graph.labels, []
+    for l, label in enumerate(labels if levels.tasks > 1 else ()):
+        seen = np.bincount(levels.task[levels.level == l], minlength=levels.tasks) > 0
+        names = [repr(task) for task, read in zip(table.vocabulary.tasks, seen, strict=True) if not read]
+        if names:
+            found.append(
+                f"without a reading of {label!r}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}; its level "
+                f"there is only known as far as tasks are alike"
+            )
+    return found
 
 
 def _findings(levels: Levels, parts: tuple[Part, ...], tried: tuple[Tried, ...]) -> list[str]:

@@ -52,6 +52,10 @@ class SingleFit:
         return self.inner.report.evaluations
 
     @property
+    def per_task(self) -> bool:
+        return False
+
+    @property
     def jitter(self) -> float:
         """What was added to the scaled variance of exact readings."""
         noise = self.core.problem.objective.design.noise

@@ -61,6 +61,7 @@ def pack(fitted: Content) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         "tried": [[asdict(one.structure), one.log_evidence, one.probability] for one in fitted.tried],
         "graph": {"labels": list(levels.graph.labels), "parents": [list(p) for p in levels.graph.parents]},
         "targets": [asdict(target) for target in levels.targets],
+        "borrowed": list(levels.borrowed),
         "noise": fitted.noise,
         "parts": parts,
     }, arrays
@@ -80,6 +81,7 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Con
         len(vocabulary.tasks),
         arrays["level"].astype(np.int64),
         arrays.get("variance"),
+        tuple(header["borrowed"]),
     )
     parts = []
     for k, part in enumerate(header["parts"]):

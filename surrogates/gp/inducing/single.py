@@ -100,7 +100,7 @@ class InducingGP:
     trend: str = "linear"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.inducing, int) or self.inducing < 1:
+        if self.inducing is True or not isinstance(self.inducing, int) or self.inducing < 1:
             raise DataError(f"inducing is {self.inducing!r}; it is a number of places, at least 1")
         if self.kernel not in KERNELS:
             raise DataError(f"kernel is {self.kernel!r}; choose one of {sorted(KERNELS)}")
