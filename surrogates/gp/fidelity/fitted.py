@@ -140,7 +140,7 @@ class FittedMultiFidelityGP:
             As in `predict`; if n is not positive; and if there are too many places.
         """
         if not isinstance(n, int | np.integer) or n < 1:
-            raise DataError(f"n is {n!r}; a whole number of draws is wanted, at least one draw")
+            raise DataError(f"n is {n!r}; at least one draw is wanted, a whole number")
         points = self._joint_points(at)
         question = self._asked(points)
         generator = np.random.default_rng(seed)
