@@ -144,6 +144,7 @@ def test_slopes_of_the_step_are_those_of_differences() -> None:
             assert slopes.Φ[:, p] == pytest.approx((up.Φ - down.Φ) / 2e-6, rel=1e-5, abs=1e-8)
 
 
+@pytest.mark.slow
 def test_noise_free_rooms_are_recovered() -> None:
     layout = Layout()
     truth = drawn(layout, 3, 9, spread=0.3)
@@ -176,6 +177,7 @@ def test_units_fitted_together_are_units_fitted_alone() -> None:
     assert (memory(together.θ, layout, STEP) < SLOWEST_MEMORY).all()
 
 
+@pytest.mark.slow
 def test_a_population_makes_the_prior_that_helps_a_new_unit() -> None:
     layout, recipe = Layout(), Recipe(stride=4.0)
     mean, deviation = hand_prior(layout)

@@ -97,6 +97,7 @@ def test_the_report_tells_of_the_encoder(net: FittedVirtualBattery, net_with_enc
     assert "encoder" not in str(net.report)
 
 
+@pytest.mark.slow
 def test_a_net_with_a_residual_adds_a_share_of_what_was_missed_yesterday(
     neighbourhood: xr.Dataset, tmp_path: Path
 ) -> None:
