@@ -22,6 +22,7 @@ from surrogates.schema import Points, Schema, Vocabulary, as_labelled
 from .collapse import Readings
 from .core import Core
 from .diagnostics import at_bounds, outlying_tasks
+from .labelling import CHUNK, Labelling, in_blocks, require_draws
 from .lazily import predict_lazily
 from .outputs import Output, with_noise
 from .preparing import make_readings, own_noise, rescale
@@ -32,12 +33,8 @@ from .sharing import Coregional
 from .storage import KIND, pack, unpack
 
 Floats = NDArray[np.float64]
-#: numbers in the largest temporary array of a prediction: it bounds the memory, and this size stays in cache
-CHUNK = 300_000
 #: the same where places are vectors, of which a few hundred have to be compared at once
 CHUNK_OF_VECTORS = 4_000_000
-#: places of a joint answer (covariance, sample): its matrix has the square of it
-JOINT_LIMIT = 12_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,8 +90,8 @@ class FittedHierarchicalGP:
         moments, noise = self._moments(points)
         return xr.Dataset(
             {
-                "mean": points.label(moments.mean, self._attrs("mean")),
-                "std": points.label(np.sqrt(moments.variance), self._attrs("standard deviation")),
+                "mean": points.label(moments.mean, self._labelling.attrs("mean")),
+                "std": points.label(np.sqrt(moments.variance), self._labelling.attrs("standard deviation")),
                 "noise_std": self._noise_std(points, noise),
             },
             attrs=points.frame.attrs,
@@ -120,7 +117,7 @@ class FittedHierarchicalGP:
             As in `predict`; and if q isn't between zero and one.
         """
         points = self.schema.encode_points(at, self.vocabulary)
-        text = self._attrs("quantile of a reading" if noise else "quantile")
+        text = self._labelling.attrs("quantile of a reading" if noise else "quantile")
         question = Asked(self.core, self.vocabulary, self.schema.fidelity, points, list(self._chunks(len(points.x))))
         return quantiles(question, q, text, noise=noise)
 
@@ -134,16 +131,14 @@ class FittedHierarchicalGP:
         DataError
             As in `predict`; and if there are more places than the square matrix has room for.
         """
-        points = self._joint_points(at)
+        points = self._labelling.joint_points(at)
         x, task, processes = self.core.asked(points)
         parts = [process.covariance(x, task) for process in processes]
         moments = [process.moments(x, task) for process in processes]
         output, weights = self.core.output, self.core.weights
         each = [output.covariance(part, own) for part, own in zip(parts, moments, strict=True)]
         covariance = mix_covariances(each, [output.moments(own).mean for own in moments], weights)
-        units = self.vocabulary.units[self.schema.target]
-        attrs = {"long_name": f"covariance of {self.schema.target}", **({"units": f"({units})**2"} if units else {})}
-        return xr.DataArray(covariance, dims=("place", "place_2"), attrs=attrs)
+        return xr.DataArray(covariance, dims=("place", "place_2"), attrs=self._labelling.squared_attrs())
 
     def sample(self, at: xr.Dataset | pd.DataFrame, n: int, *, seed: int) -> xr.DataArray:
         """Joint draws of f, dim ``draw`` first, then the dims of `at`, by Matheron's rule.
@@ -155,9 +150,8 @@ class FittedHierarchicalGP:
         DataError
             As in `predict`; if n is not positive; and if there are too many places.
         """
-        if not isinstance(n, int | np.integer) or n < 1:
-            raise DataError(f"n is {n!r}; at least one draw is wanted, a whole number")
-        points = self._joint_points(at)
+        require_draws(n)
+        points = self._labelling.joint_points(at)
         generator = np.random.default_rng(seed)
         chosen = generator.choice(len(self.core.weights), n, p=self.core.weights)
         x, task, processes = self.core.asked(points)
@@ -165,7 +159,7 @@ class FittedHierarchicalGP:
         for k in np.unique(chosen):
             mine = chosen == k
             draws[mine] = processes[k].sample(x, task, int(mine.sum()), generator)
-        return points.label(self.core.output.value(draws), self._attrs("draw"), leading=("draw",))
+        return points.label(self.core.output.value(draws), self._labelling.attrs("draw"), leading=("draw",))
 
     def gradient(self, at: xr.Dataset | pd.DataFrame) -> xr.Dataset:
         """Derivatives of mean and std of f by every input, in closed form.
@@ -203,7 +197,7 @@ class FittedHierarchicalGP:
                 ("d_std", d_std, "derivative of the standard deviation"),
             )
         }
-        units = [self._slope_units(name) for name in names]
+        units = self._labelling.slope_units(names)
         return xr.Dataset(answer).assign_coords(input=xr.DataArray(names, dims="input"), units=("input", units))
 
     def loo(self) -> xr.Dataset:
@@ -226,7 +220,7 @@ class FittedHierarchicalGP:
             "residual": (observed - moments.mean, "left-out residual"),
         }
         units = self.vocabulary.units
-        data = {name: ("reading", v, self._attrs(text)) for name, (v, text) in values.items()}
+        data = {name: ("reading", v, self._labelling.attrs(text)) for name, (v, text) in values.items()}
         x = readings.x * self.core.scaled.inputs.width + self.core.scaled.inputs.centre
         plain = () if self.core.scaled.library else self.schema.inputs  # vectors would need a dim of their own
         coords: dict[str, Any] = {
@@ -367,31 +361,22 @@ class FittedHierarchicalGP:
         """The model that `save` wrote or `to_archive` gave; `surrogates.load` calls this."""
         return FittedHierarchicalGP(*unpack(archive.header, archive.arrays))
 
+    @property
+    def _labelling(self) -> Labelling:
+        return Labelling(self.schema, self.vocabulary)
+
     def _check_new_tasks(self, new: list[str]) -> None:
         names = ", ".join(map(repr, new))
         if isinstance(self.core.layout.sharing, Coregional | Robust):
             how = f"sharing={self.core.settings.sharing!r}"
             raise DataError(f"new task {names}: {how} learns each task's correlations; fit again on all data")
-        if self.schema.task is None or len(self.vocabulary.tasks) < 2:
-            raise DataError(
-                f"new task {names}: one task alone says nothing about how tasks correlate; fit again on all"
-            )
+        self._labelling.require_several_tasks(new)
         if self.core.settings.noise == "task-fidelity":
             raise DataError(f"new task {names}: noise is learnt for each task; fit again on all data")
 
-    def _joint_points(self, at: xr.Dataset | pd.DataFrame) -> Points:
-        points = self.schema.encode_points(at, self.vocabulary)
-        if len(points.x) > JOINT_LIMIT:
-            raise DataError(
-                f"a joint answer at {len(points.x)} places needs a matrix of its square; at most {JOINT_LIMIT} are "
-                f"taken: ask for fewer places, or for predict, which needs no such matrix"
-            )
-        return points
-
     def _chunks(self, m: int) -> Iterator[slice]:
         numbers = CHUNK if self.core.scaled.library is None else CHUNK_OF_VECTORS
-        size = max(64, numbers // self.core.width)
-        return (slice(start, min(start + size, m)) for start in range(0, m, size))
+        return in_blocks(m, self.core.width, numbers)
 
     def _moments(self, points: Points) -> tuple[Moments, Floats]:
         """The one road of every predicted mean and variance of f, in the target's units.
@@ -414,19 +399,10 @@ class FittedHierarchicalGP:
 
     def _noise_std(self, points: Points, noise: Floats) -> xr.DataArray:
         """Standard deviation of a reading given f, or what a warp's readings exceed f by."""
-        attrs, fidelity = self._attrs("standard deviation of a reading's noise"), self.schema.fidelity
+        attrs, fidelity = self._labelling.attrs("standard deviation of a reading's noise"), self.schema.fidelity
         if self.core.scaled.warp is None or points.noise_variance is not None:
             return noise_std(self.core, self.vocabulary, fidelity, points, attrs)
         return label_levels(self.vocabulary, fidelity, points, np.sqrt(noise), attrs)
-
-    def _slope_units(self, name: str) -> str:
-        """Of a derivative by the input `name`; empty where one of both has none."""
-        above, below = self.vocabulary.units[self.schema.target], self.vocabulary.units[name]
-        return f"({above})/({below})" if above and below else ""
-
-    def _attrs(self, text: str) -> dict[str, str]:
-        units = self.vocabulary.units[self.schema.target]
-        return {"long_name": f"{text} of {self.schema.target}", **({"units": units} if units else {})}
 
 
 def _of_new(tasks: list[str]) -> str:

@@ -20,19 +20,16 @@ from surrogates.posterior import Moments, mix, mix_covariances, mix_slopes
 from surrogates.report import FitReport
 from surrogates.schema import Points, Schema, Vocabulary, as_labelled
 
+from ..labelling import Labelling, in_blocks, require_draws
 from ..lazily import predict_lazily
 from ..process import Process
 from .choice import Tried
 from .levels import Levels, more_levels
 from .parts import Part
-from .storage import Content, pack, unpack
+from .storage import pack, unpack
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-#: numbers in the largest temporary array of a prediction
-CHUNK = 300_000
-#: places of a joint answer, whose matrix has the square of it
-JOINT_LIMIT = 12_000
 KIND = "multi-fidelity-gp"
 
 
@@ -103,9 +100,9 @@ class FittedMultiFidelityGP:
             noise = np.sqrt(points.noise_variance)
         return xr.Dataset(
             {
-                "mean": points.label(question.centre + question.spread * mean, self._attrs("mean")),
-                "std": points.label(question.spread * std, self._attrs("standard deviation")),
-                "noise_std": points.label(noise, self._attrs("standard deviation of a reading's noise")),
+                "mean": points.label(question.centre + question.spread * mean, self._labelling.attrs("mean")),
+                "std": points.label(question.spread * std, self._labelling.attrs("standard deviation")),
+                "noise_std": points.label(noise, self._labelling.attrs("standard deviation of a reading's noise")),
             },
             attrs=points.frame.attrs,
         )
@@ -120,14 +117,12 @@ class FittedMultiFidelityGP:
         DataError
             As in `predict`; and if there are more places than the square matrix has room for.
         """
-        question = self._asked(self._joint_points(at))
+        question = self._asked(self._labelling.joint_points(at))
         covariances = [process.covariance(question.x, question.group) for process in self.processes]
         means = [process.moments(question.x, question.group).mean for process in self.processes]
         mixed = mix_covariances(covariances, means, self.weights)
-        units = self.vocabulary.units[self.schema.target]
-        attrs = {"long_name": f"covariance of {self.schema.target}", **({"units": f"({units})**2"} if units else {})}
         scaled = mixed * np.outer(question.spread, question.spread)
-        return xr.DataArray(scaled, dims=("place", "place_2"), attrs=attrs)
+        return xr.DataArray(scaled, dims=("place", "place_2"), attrs=self._labelling.squared_attrs())
 
     def sample(self, at: xr.Dataset | pd.DataFrame, n: int, *, seed: int) -> xr.DataArray:
         """Joint draws of f, dim ``draw`` first, then the dims of `at`.
@@ -139,9 +134,8 @@ class FittedMultiFidelityGP:
         DataError
             As in `predict`; if n is not positive; and if there are too many places.
         """
-        if not isinstance(n, int | np.integer) or n < 1:
-            raise DataError(f"n is {n!r}; at least one draw is wanted, a whole number")
-        points = self._joint_points(at)
+        require_draws(n)
+        points = self._labelling.joint_points(at)
         question = self._asked(points)
         generator = np.random.default_rng(seed)
         chosen = generator.choice(len(self.weights), n, p=self.weights)
@@ -149,7 +143,7 @@ class FittedMultiFidelityGP:
         for k in np.unique(chosen):
             mine = chosen == k
             draws[mine] = self.processes[k].sample(question.x, question.group, int(mine.sum()), generator)
-        return points.label(question.centre + question.spread * draws, self._attrs("draw"), leading=("draw",))
+        return points.label(question.centre + question.spread * draws, self._labelling.attrs("draw"), leading=("draw",))
 
     def gradient(self, at: xr.Dataset | pd.DataFrame) -> xr.Dataset:
         """Derivatives of mean and std of f by every input.
@@ -178,7 +172,7 @@ class FittedMultiFidelityGP:
                 ("d_std", d_std, "derivative of the standard deviation"),
             )
         }
-        units = [self._slope_units(name) for name in self.schema.inputs]
+        units = self._labelling.slope_units(self.schema.inputs)
         return xr.Dataset(answer).assign_coords(input=inputs, units=("input", units))
 
     def loo(self) -> xr.Dataset:
@@ -212,7 +206,7 @@ class FittedMultiFidelityGP:
             coords[self.schema.task] = ("reading", np.array(self.vocabulary.tasks)[levels.task])
         if self.schema.fidelity is not None:
             coords[self.schema.fidelity] = ("reading", np.array(levels.graph.labels)[levels.level])
-        data = {name: ("reading", v, self._attrs(text)) for name, (v, text) in values.items()}
+        data = {name: ("reading", v, self._labelling.attrs(text)) for name, (v, text) in values.items()}
         return xr.Dataset(data, coords=coords)
 
     def health(self) -> HealthReport:
@@ -251,11 +245,7 @@ class FittedMultiFidelityGP:
         """
         table = self.schema.encode(data, vocabulary=self.vocabulary)
         new = [str(label) for label in table.vocabulary.tasks[len(self.vocabulary.tasks) :]]
-        if new and (self.schema.task is None or len(self.vocabulary.tasks) < 2):
-            names = ", ".join(map(repr, new))
-            raise DataError(
-                f"new task {names}: one task alone says nothing about how tasks correlate; fit again on all"
-            )
+        self._labelling.require_several_tasks(new)
         if new and any(part.fit.per_task for part in self.parts):
             raise DataError(f"new task {', '.join(map(repr, new))}: every task has ρ of its own; fit again on all")
         levels = more_levels(table, self.levels, self.noise)
@@ -278,8 +268,9 @@ class FittedMultiFidelityGP:
 
     def to_archive(self) -> persistence.Archive:
         """What `save` writes, for models that have this one as a part."""
-        content = Content(self.schema, self.vocabulary, self.report, self.tried, self.levels, self.parts, self.noise)
-        header, arrays = pack(content)
+        header, arrays = pack(
+            self.schema, self.vocabulary, self.report, self.tried, self.levels, self.parts, self.noise
+        )
         return persistence.Archive(KIND, persistence.VERSION, header, arrays)
 
     @staticmethod
@@ -323,23 +314,9 @@ class FittedMultiFidelityGP:
         x, group = question.x[rows], question.group[rows]
         return mix([process.moments(x, group) for process in self.processes], self.weights)
 
-    def _joint_points(self, at: xr.Dataset | pd.DataFrame) -> Points:
-        points = self.schema.encode_points(at, self.vocabulary)
-        if len(points.x) > JOINT_LIMIT:
-            raise DataError(
-                f"a joint answer at {len(points.x)} places needs a matrix of its square; at most {JOINT_LIMIT} are "
-                f"taken: ask for fewer places, or for predict, which needs no such matrix"
-            )
-        return points
-
     def _chunks(self, m: int) -> Iterator[slice]:
-        size = max(64, CHUNK // len(self.levels.y))
-        return (slice(start, min(start + size, m)) for start in range(0, m, size))
+        return in_blocks(m, len(self.levels.y))
 
-    def _slope_units(self, name: str) -> str:
-        above, below = self.vocabulary.units[self.schema.target], self.vocabulary.units[name]
-        return f"({above})/({below})" if above and below else ""
-
-    def _attrs(self, text: str) -> dict[str, str]:
-        units = self.vocabulary.units[self.schema.target]
-        return {"long_name": f"{text} of {self.schema.target}", **({"units": units} if units else {})}
+    @property
+    def _labelling(self) -> Labelling:
+        return Labelling(self.schema, self.vocabulary)

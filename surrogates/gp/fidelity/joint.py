@@ -21,13 +21,13 @@ from ..evidence import log_evidence
 from ..fitting import Posterior, climb, integrated
 from ..kernels import kernel_named
 from ..laplace import Draws
-from ..noise import EXACT, KnownNoise
+from ..noise import EXACT
 from ..preparing import Scaled, Settings
 from ..process import Process
 from .level import JITTERS
 from .levels import Levels
 from .linear import LENGTHSCALES, WIDEST, LinearFidelities
-from .parts import Structure, estimate
+from .parts import Structure, estimate, jitter_of, noise_of
 
 Floats = NDArray[np.float64]
 
@@ -67,20 +67,13 @@ class LinearFit:
 
     @property
     def jitter(self) -> float:
-        """What was added to the scaled variance of exact readings."""
-        noise = self.core.problem.objective.design.noise
-        return noise.exact if isinstance(noise, KnownNoise) and noise.is_exact else 0.0
+        return jitter_of(self.core)
 
     def leave_one_out(self) -> Moments:
         return self.core.leave_one_out_at_mode()
 
     def noise_variances(self) -> Floats:
-        """(L,) scaled; of known noise, the mean over each fidelity's readings."""
-        readings = self.core.scaled.readings
-        if readings.variance is None:
-            return self.core.noise_variances()
-        counts = np.bincount(readings.group, minlength=len(readings.groups))
-        return np.asarray(np.bincount(readings.group, readings.variance, minlength=len(counts)) / np.maximum(counts, 1))
+        return noise_of(self.core)
 
     def integrated(self, *, count: int, seed: int) -> LinearFit:
         """The same with weighted draws of the hyper-parameters."""

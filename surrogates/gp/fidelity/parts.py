@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from surrogates.posterior import Moments
 from surrogates.report import Estimate
 
+from ..core import Core
+from ..noise import KnownNoise
 from ..process import Process
 from .levels import Levels
 
@@ -80,3 +82,19 @@ def estimate(values: Floats, weights: Floats, units: str | None = None) -> Estim
     mean = float(weights @ values)
     spread = float(np.sqrt(max(float(weights @ (values - mean) ** 2), 0.0))) if len(values) > 1 else 0.0
     return Estimate(mean, spread, units or "")
+
+
+def noise_of(core: Core) -> Floats:
+    """(L,) scaled noise variances of a core's groups, which are fidelities; of known noise, the mean."""
+    readings = core.scaled.readings
+    if readings.variance is None:
+        return core.noise_variances()
+    counts = np.bincount(readings.group, minlength=len(readings.groups))
+    sums = np.bincount(readings.group, readings.variance, minlength=len(counts))
+    return np.asarray(sums / np.maximum(counts, 1))
+
+
+def jitter_of(core: Core) -> float:
+    """What was added to the scaled variance of a core's exact readings."""
+    noise = core.problem.objective.design.noise
+    return noise.exact if isinstance(noise, KnownNoise) and noise.is_exact else 0.0

@@ -17,12 +17,11 @@ from .. import storage
 from ..core import Core
 from ..evidence import log_evidence
 from ..fitted import FittedHierarchicalGP
-from ..noise import KnownNoise
 from ..process import Process
 from .graph import Graph
 from .joint import readings_of
 from .levels import Levels
-from .parts import Structure
+from .parts import Structure, jitter_of, noise_of
 
 Floats = NDArray[np.float64]
 
@@ -57,9 +56,7 @@ class SingleFit:
 
     @property
     def jitter(self) -> float:
-        """What was added to the scaled variance of exact readings."""
-        noise = self.core.problem.objective.design.noise
-        return noise.exact if isinstance(noise, KnownNoise) and noise.is_exact else 0.0
+        return jitter_of(self.core)
 
     @property
     def processes(self) -> tuple[Process, ...]:
@@ -73,9 +70,7 @@ class SingleFit:
         return self.core.leave_one_out()
 
     def noise_variances(self) -> Floats:
-        """(1,) scaled; of known noise, the mean."""
-        variance = self.core.scaled.readings.variance
-        return self.core.noise_variances() if variance is None else np.array([variance.mean()])
+        return noise_of(self.core)
 
     def sections(self, levels: Levels) -> Mapping[str, Mapping[str, Estimate]]:
         return {title: group for title, group in self.inner.report.sections.items() if not title.startswith("noise")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,21 +22,16 @@ from .recursive_storage import unpack_recursive
 from .single import unpack_single
 
 
-class Content(NamedTuple):
-    """What a fitted model consists of."""
-
-    schema: Schema
-    vocabulary: Vocabulary
-    report: FitReport
-    tried: tuple[Tried, ...]
-    levels: Levels
-    parts: tuple[Part, ...]
-    noise: str
-
-
-def pack(fitted: Content) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Header and arrays from which `unpack` makes the same content, bit for bit."""
-    levels = fitted.levels
+def pack(
+    schema: Schema,
+    vocabulary: Vocabulary,
+    report: FitReport,
+    tried: tuple[Tried, ...],
+    levels: Levels,
+    parts: tuple[Part, ...],
+    noise: str,
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Header and arrays from which `unpack` makes the same model, bit for bit."""
     arrays: dict[str, NDArray[Any]] = {
         "x": levels.x,
         "y": levels.y,
@@ -47,27 +42,29 @@ def pack(fitted: Content) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     }
     if levels.variance is not None:
         arrays["variance"] = levels.variance
-    parts = []
-    for k, part in enumerate(fitted.parts):
+    packed = []
+    for k, part in enumerate(parts):
         header, own = part.fit.pack()
-        parts.append({"weight": part.weight, "fit": header})
+        packed.append({"weight": part.weight, "fit": header})
         arrays |= {f"{k}.{name}": array for name, array in own.items()}
     return {
-        "schema": asdict(fitted.schema),
-        "tasks": list(fitted.vocabulary.tasks),
-        "fidelities": list(fitted.vocabulary.fidelities),
-        "units": dict(fitted.vocabulary.units),
-        "report": fitted.report.to_dict(),
-        "tried": [[asdict(one.structure), one.log_evidence, one.probability] for one in fitted.tried],
+        "schema": asdict(schema),
+        "tasks": list(vocabulary.tasks),
+        "fidelities": list(vocabulary.fidelities),
+        "units": dict(vocabulary.units),
+        "report": report.to_dict(),
+        "tried": [[asdict(one.structure), one.log_evidence, one.probability] for one in tried],
         "graph": {"labels": list(levels.graph.labels), "parents": [list(p) for p in levels.graph.parents]},
         "targets": [asdict(target) for target in levels.targets],
         "borrowed": list(levels.borrowed),
-        "noise": fitted.noise,
-        "parts": parts,
+        "noise": noise,
+        "parts": packed,
     }, arrays
 
 
-def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Content:
+def unpack(
+    header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> tuple[Schema, Vocabulary, FitReport, tuple[Tried, ...], Levels, tuple[Part, ...], str]:
     """The inverse of `pack`."""
     vocabulary = Vocabulary(tuple(header["tasks"]), tuple(header["fidelities"]), header["units"])
     graph = Graph(tuple(header["graph"]["labels"]), tuple(tuple(p) for p in header["graph"]["parents"]))
@@ -87,7 +84,7 @@ def unpack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Con
     for k, part in enumerate(header["parts"]):
         own = {name[len(f"{k}.") :]: array for name, array in arrays.items() if name.startswith(f"{k}.")}
         parts.append(Part(_fit(levels, part["fit"], own), part["weight"]))
-    return Content(
+    return (
         Schema(**header["schema"]),
         vocabulary,
         FitReport.from_dict(header["report"]),

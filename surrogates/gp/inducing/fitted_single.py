@@ -19,6 +19,7 @@ from surrogates.schema import Schema, Vocabulary, as_labelled
 
 from ..design import Design
 from ..kernels import Kernel, kernel_named
+from ..labelling import Labelling
 from ..lazily import predict_lazily
 from ..noise import LearntNoise
 from ..sharing import Mixing
@@ -97,7 +98,8 @@ class FittedInducingGP:
             mean[rows], variance[rows] = large.process.moments(x[rows], block[rows])
         mean += large.trend.columns(x) @ large.beta
         noise = large.target.deviation(np.exp(0.5 * large.parameters[x.shape[1] + 1 :]))
-        attrs = self._attrs("standard deviation of a reading's noise")
+        labelling = Labelling(self.schema, self.vocabulary)
+        attrs = labelling.attrs("standard deviation of a reading's noise")
         levels = list(self.vocabulary.fidelities)
         if points.fidelity is not None or len(levels) == 1:
             which = np.zeros(len(x), dtype=np.int64) if points.fidelity is None else points.fidelity
@@ -108,8 +110,8 @@ class FittedInducingGP:
         std = large.target.deviation(np.sqrt(variance))
         return xr.Dataset(
             {
-                "mean": points.label(large.target.mean(mean), self._attrs("mean")),
-                "std": points.label(std, self._attrs("standard deviation")),
+                "mean": points.label(large.target.mean(mean), labelling.attrs("mean")),
+                "std": points.label(std, labelling.attrs("standard deviation")),
                 "noise_std": noise_std,
             },
             attrs=points.frame.attrs,
@@ -166,10 +168,6 @@ class FittedInducingGP:
             _process(header, arrays, kernel, blocks),
         )
         return FittedInducingGP(Schema(**header["schema"]), vocabulary, FitReport.from_dict(header["report"]), large)
-
-    def _attrs(self, text: str) -> dict[str, str]:
-        units = self.vocabulary.units[self.schema.target]
-        return {"long_name": f"{text} of {self.schema.target}", **({"units": units} if units else {})}
 
 
 def _process(
