@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from surrogates.errors import NumericalError
 from surrogates.posterior import Moments
 from surrogates.report import Estimate
 from surrogates.scaling import InputScaling, TargetScaling
@@ -24,7 +23,7 @@ from ..laplace import Draws
 from ..noise import EXACT
 from ..preparing import Scaled, Settings
 from ..process import Process
-from .level import JITTERS
+from .level import JITTERS, with_least_jitter
 from .levels import Levels
 from .linear import LENGTHSCALES, WIDEST, LinearFidelities
 from .parts import Structure, estimate, jitter_of, noise_of
@@ -149,23 +148,17 @@ def climb_linear(
     levels: Levels, structure: Structure, seed: int, progress: Callable[[float], None], *, per_task: bool = False
 ) -> LinearFit:
     """The structure at the mode of its hyper-parameters."""
-    evaluations = 0
-    for exact in JITTERS if levels.is_exact and len(levels.targets) > 1 else (EXACT,):
+
+    def attempt(exact: float) -> LinearFit:
         scaled, settings = _prepared(levels, structure, per_task, exact)
-        try:
-            posterior, problem = climb(scaled, settings, seed=seed, progress=progress)
-        except NumericalError:
-            if exact == EXACT:
-                raise
-            continue
-        evaluations += posterior.evaluations
-        if posterior.minimum.outcome.is_success:
-            break
-    core = Core(scaled, settings, posterior.draws, posterior.mode)
-    core.__dict__["problem"] = problem
-    evidence = log_evidence(problem.objective, posterior.layout, posterior.mode, posterior.draws)
-    success = posterior.minimum.outcome.is_success
-    return LinearFit(structure, core, evidence, success, evaluations, posterior)
+        posterior, problem = climb(scaled, settings, seed=seed, progress=progress)
+        core = Core(scaled, settings, posterior.draws, posterior.mode)
+        core.__dict__["problem"] = problem
+        evidence = log_evidence(problem.objective, posterior.layout, posterior.mode, posterior.draws)
+        success = posterior.minimum.outcome.is_success
+        return LinearFit(structure, core, evidence, success, posterior.evaluations, posterior)
+
+    return with_least_jitter(attempt, JITTERS if levels.is_exact and len(levels.targets) > 1 else (EXACT,))
 
 
 def unpack_linear(levels: Levels, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> LinearFit:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from surrogates.errors import NumericalError
 from surrogates.scaling import InputScaling, TargetScaling
 
 from ..collapse import Readings, trend_prior
@@ -31,12 +32,22 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 KINDS = ("autoregressive", "nonlinear", "ignore")
 #: variances that stand for zero where levels build on each other: errors of cheap levels are amplified by dear ones
-JITTERS = (1e-12, 1e-10)
+JITTERS = (1e-12, 1e-10, 1e-8)
 #: deviation of the normal prior of a discrepancy's log length-scales around its parent's: it varies where the parent does
 INHERITED = 0.8
 #: what the deviations of ρ and of slopes are multiplied by, with prior probabilities: a level with few readings may be
 #: larger than its readings' spread, by which it is scaled. The most probable one is taken, the evidence averaged.
 FACTORS = {1.0: 0.6, 4.0: 0.3, 16.0: 0.1}
+
+
+class _Fit(Protocol):
+    @property
+    def is_success(self) -> bool: ...
+    @property
+    def log_evidence(self) -> float: ...
+
+
+Settled = TypeVar("Settled", bound=_Fit)
 
 
 class Rho(NamedTuple):
@@ -97,24 +108,48 @@ def fit_level(levels: Levels, level: int, values: Floats, parent: Core | None, r
     factors = FACTORS if parent is not None else {1.0: 1.0}
     found = []
     for factor in factors:
-        evaluations = 0
-        for jitter in jitters:
+
+        def attempt(jitter: float, factor: float = factor) -> Level:
             scaled = scaled_level(levels, level, values, (width, factor), recipe, jitter)
             posterior, problem = fit_posterior(
                 scaled, settings, integrate=recipe.integrate, seed=recipe.seed, progress=recipe.progress
             )
-            evaluations += posterior.evaluations
-            if posterior.minimum.outcome.is_success:
-                break
-        core = Core(scaled, settings, posterior.draws, posterior.mode)
-        core.__dict__["problem"] = problem  # a cached property, whose value the fit has made already
-        evidence = log_evidence(problem.objective, posterior.layout, posterior.mode, posterior.draws)
-        success = posterior.minimum.outcome.is_success
-        found.append(Level(core, values, width, factor, evidence, success, evaluations))
+            core = Core(scaled, settings, posterior.draws, posterior.mode)
+            core.__dict__["problem"] = problem  # a cached property, whose value the fit has made already
+            evidence = log_evidence(problem.objective, posterior.layout, posterior.mode, posterior.draws)
+            success = posterior.minimum.outcome.is_success
+            return Level(core, values, width, factor, evidence, success, posterior.evaluations)
+
+        found.append(with_least_jitter(attempt, jitters))
     weighed = [level.log_evidence + math.log(factors[level.factor]) for level in found]
     best = found[int(np.argmax(weighed))]
     total = sum(level.evaluations for level in found)
     return best._replace(log_evidence=float(logsumexp(weighed)), evaluations=total)
+
+
+def with_least_jitter(attempt: Callable[[float], Settled], jitters: Sequence[float]) -> Settled:
+    """The first fit that settles as the variance for exact readings grows; else the last one that could be made.
+
+    At the edge of what can be factored a mode may be found, whose curvature can't: then the next variance is tried, too.
+
+    Raises
+    ------
+    NumericalError
+        If no fit could be made.
+    """
+    fit: Settled | None = None
+    failure: NumericalError | None = None
+    for jitter in jitters:
+        try:
+            fit = attempt(jitter)
+        except NumericalError as error:
+            failure = error
+            continue
+        if fit.is_success and math.isfinite(fit.log_evidence):
+            return fit
+    if fit is None:
+        raise failure or NumericalError("no variance for exact readings was given to try")
+    return fit
 
 
 def settings_of(levels: Levels, level: int, recipe: Recipe, parent: Core | None) -> Settings:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from level_tables import levels_of, nested_levels, structure_of
 from numpy.typing import NDArray
 
-from surrogates.errors import DataError
+from surrogates.errors import DataError, NumericalError
 from surrogates.gp.evidence import log_evidence
 from surrogates.gp.fidelity.graph import Graph
 from surrogates.gp.fidelity.joint import climb_linear
-from surrogates.gp.fidelity.level import JITTERS, Rho
+from surrogates.gp.fidelity.level import JITTERS, Rho, with_least_jitter
 from surrogates.gp.fidelity.levels import Levels
 from surrogates.gp.fidelity.nested import is_nested_exact, parent_values, rows_of, single_parents
 from surrogates.gp.fidelity.recursive import climb_recursive, fit_recursive
@@ -225,3 +226,22 @@ def test_ignored_levels_are_fits_by_themselves() -> None:
     again = unpack_recursive(levels, *fit.pack())
     np.testing.assert_array_equal(predicted(again, x, code).mean, got.mean)
     np.testing.assert_array_equal(predicted(fit.on(levels), x, code).mean, got.mean)
+
+
+def test_the_next_variance_is_tried_where_a_fit_cannot_be_made() -> None:
+    """A structure must not drop out because its smallest variance for exact readings can't be factored."""
+
+    class Made(NamedTuple):
+        is_success: bool
+        log_evidence: float
+        jitter: float
+
+    def attempt(jitter: float) -> Made:
+        if jitter < 1e-11:
+            raise NumericalError("not positive definite")
+        return Made(jitter > 1e-9, 1.0, jitter)
+
+    assert with_least_jitter(attempt, (1e-12, 1e-10, 1e-8)).jitter == 1e-8
+    assert with_least_jitter(attempt, (1e-12, 1e-10)).jitter == 1e-10
+    with pytest.raises(NumericalError, match="not positive definite"):
+        with_least_jitter(attempt, (1e-12,))
