@@ -1,0 +1,1 @@
+"""Posteriors as functions of torch tensors, for whoever differentiates through them."""
