@@ -6,10 +6,23 @@ Public names are loaded when they are first used, since some of them need option
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from .loop import Loop
+    from .running import Outcome, run
 
-_HOMES: dict[str, str] = {}
+__all__: list[str] = [
+    "Loop",
+    "Outcome",
+    "run",
+]
+
+_HOMES: dict[str, str] = {
+    "Loop": "surrogates.design.loop",
+    "Outcome": "surrogates.design.running",
+    "run": "surrogates.design.running",
+}
 
 
 def __getattr__(name: str) -> object:
