@@ -356,7 +356,7 @@ def test_bad_calls_are_refused_and_leave_no_trace(call: Any, words: str, tmp_pat
 )
 def test_bad_suggestions_are_refused(offered: Any, words: str) -> None:
     first = FIRST.assign(part=("sample", ["a", "b", "a", "b"]), gauge=("sample", ["low", "low", "low", "low"]))
-    table = pd.DataFrame(offered) if isinstance(offered, dict) else offered
+    table: Any = pd.DataFrame(offered) if isinstance(offered, dict) else offered
     loop = Loop(HierarchicalGP(LABELLED, trend="constant"), first, lambda fitted, **_: table)
     with pytest.raises(DataError, match=words):
         loop.ask()
@@ -380,7 +380,7 @@ def test_bad_suggestions_are_refused(offered: Any, words: str) -> None:
     ],
 )
 def test_a_loop_needs_what_it_needs(change: dict[str, Any], words: str, tmp_path: Path) -> None:
-    arguments = {"model": MODEL, "data": FIRST, "suggest": at_random} | change
+    arguments: dict[str, Any] = {"model": MODEL, "data": FIRST, "suggest": at_random} | change
     with pytest.raises(DataError, match=words):
         Loop(**arguments, path=tmp_path / "j")
     assert not (tmp_path / "j").exists()
