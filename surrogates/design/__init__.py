@@ -8,27 +8,43 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .loop import Loop
-    from .running import Outcome, run
+from surrogates.errors import missing_extra
 
-__all__: list[str] = [
+if TYPE_CHECKING:
+    from surrogates.design.botorch_wrapper import SurrogateModel, botorch_model
+    from surrogates.design.loop import Loop
+    from surrogates.design.running import Outcome, run
+
+__all__ = [
     "Loop",
     "Outcome",
+    "SurrogateModel",
+    "botorch_model",
     "run",
 ]
 
-_HOMES: dict[str, str] = {
+_HOMES = {
     "Loop": "surrogates.design.loop",
     "Outcome": "surrogates.design.running",
+    "SurrogateModel": "surrogates.design.botorch_wrapper",
+    "botorch_model": "surrogates.design.botorch_wrapper",
     "run": "surrogates.design.running",
 }
+#: optional packages that modules are built on, and the extras that bring them
+_EXTRAS = {"botorch": "design", "pymoo": "design", "openmdao": "openmdao"}
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'surrogates.design' has no attribute {name!r}; it has {__all__}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        home = importlib.import_module(_HOMES[name])
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        raise missing_extra(package, _EXTRAS[package]) from error
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -15,14 +15,18 @@ from .core import Core
 Floats = NDArray[np.float64]
 
 
-def noise_table(core: Core, vocabulary: Vocabulary) -> Floats:
-    """Noise variance by task and fidelity (T, F), scaled; of known noise, the mean over each fidelity's readings."""
+def noise_table(core: Core, vocabulary: Vocabulary, draw: int | None = None) -> Floats:
+    """Noise variance by task and fidelity (T, F), scaled; of known noise, the mean over each fidelity's readings.
+
+    draw : of one draw of the hyper-parameters; None: the mean over all
+    """
     T, F = len(vocabulary.tasks), len(vocabulary.fidelities)
     readings = core.scaled.readings
     if readings.variance is not None:
         totals = np.bincount(readings.group, readings.variance, minlength=F)
         return np.tile(totals / np.maximum(np.bincount(readings.group, minlength=F), 1), (T, 1))
-    blocks = core.noise_variances().reshape(-1, F)
+    variances = core.noise_variances() if draw is None else core.noise_by_draw()[draw]
+    blocks = variances.reshape(-1, F)
     if core.settings.noise == "task-fidelity":
         return blocks
     table = np.tile(blocks[0], (T, 1))
