@@ -132,17 +132,14 @@ def fidelity_curve(name: str, study: TwoFidelities, seed: int, clock: Clock) -> 
         suggest = partial(augmented_ei, inputs=study.names, clock=clock)
 
     def found(loop: Loop) -> bool:
-        return model_best(loop.data) - study.minimum <= FOUND
+        return (
+            float(loop.data["y"].to_numpy()[(loop.data["fidelity"] == DEAR).to_numpy()].min()) - study.minimum <= FOUND
+        )
 
     history = run(Loop(model, data, suggest, seed=seed), study.value, budget=study.budget - spent, stop=found)
     costs = np.array([COSTS[label] for label in history["fidelity"].to_numpy().tolist()])
     dear = (history["fidelity"] == DEAR).to_numpy()
     return Curve(np.cumsum(costs)[dear], np.minimum.accumulate(history["y"].to_numpy()[dear]) - study.minimum)
-
-
-def model_best(data: xr.Dataset) -> float:
-    """The least precise value."""
-    return float(data["y"].to_numpy()[(data["fidelity"] == DEAR).to_numpy()].min())
 
 
 FIDELITY_METHODS: dict[str, bool | None] = {
@@ -176,45 +173,48 @@ def row(name: str, curves: Sequence[Curve], reference: Sequence[Curve], budget: 
 HEAD = "| {} | regret at 1/4 | 1/2 | all of the budget | found | ratio | seconds, fit / acquisition |\n|" + "---|" * 7
 
 
-def transfer_study(name: str, seeds: int, methods: Sequence[str], say: Callable[[str], None]) -> dict[str, list[Curve]]:
-    """All loops of one study; a table of them as it grows."""
-    study = STUDIES[name]
-    say(f"\n{HEAD.format(f'{name}, {study.evaluations} evaluations')}")
-    cases = [make_case(study, seed) for seed in range(seeds)]
+def study(name: str, seeds: int, methods: Sequence[str], say: Callable[[str], None]) -> dict[str, list[Curve]]:
+    """All loops of one study: their curves, seed by seed, and a table of them as it grows."""
+    clocks = {method: Clock() for method in (REFERENCE, *methods)}
+    if name in STUDIES:
+        transfer = STUDIES[name]
+        budget, known = float(transfer.evaluations), set(METHODS)
+        cases = [make_case(transfer, seed) for seed in range(seeds)]
+
+        def loop(method: str, seed: int) -> Curve:
+            return transfer_curve(METHODS[method], transfer, cases[seed], seed, clocks[method])
+    else:
+        fidelities = FIDELITY_STUDIES[name]
+        budget, known = fidelities.budget, set(FIDELITY_METHODS)
+
+        def loop(method: str, seed: int) -> Curve:
+            return fidelity_curve(method, fidelities, seed, clocks[method])
+
+    say(f"\n{HEAD.format(f'{name}, {budget:g}')}")
     results: dict[str, list[Curve]] = {}
-    for method in dict.fromkeys([REFERENCE, *methods]):
-        clock = Clock()
-        chosen = METHODS[method]
-        results[method] = [transfer_curve(chosen, study, case, seed, clock) for seed, case in enumerate(cases)]
-        say(row(method, results[method], results[REFERENCE], float(study.evaluations), clock))
+    for method in clocks:
+        if method in known:
+            results[method] = [loop(method, seed) for seed in range(seeds)]
+            say(row(method, results[method], results[REFERENCE], budget, clocks[method]))
     return results
 
 
-def fidelity_study(name: str, seeds: int, methods: Sequence[str], say: Callable[[str], None]) -> dict[str, list[Curve]]:
-    """The same with two fidelities."""
-    study = FIDELITY_STUDIES[name]
-    say(f"\n{HEAD.format(f'{name}, two fidelities, budget {study.budget:g}')}")
-    results: dict[str, list[Curve]] = {}
-    for method in dict.fromkeys([REFERENCE, *methods]):
-        clock = Clock()
-        results[method] = [fidelity_curve(method, study, seed, clock) for seed in range(seeds)]
-        say(row(method, results[method], results[REFERENCE], study.budget, clock))
-    return results
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, list[Curve]]]:
+    """Run the studies that the arguments of the command line name; the curves of each method, seed by seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--studies", nargs="+", default=[*STUDIES, *FIDELITY_STUDIES])
     parser.add_argument("--methods", nargs="+", default=[*METHODS, *FIDELITY_METHODS])
-    parser.add_argument("--quick", action="store_true", help="two seeds of two studies")
-    choices = parser.parse_args()
-    seeds, studies = (2, ["forrester", "forrester, fidelities"]) if choices.quick else (choices.seeds, choices.studies)
+    parser.add_argument("--quick", action="store_true", help="one seed of two studies, three methods of each")
+    choices = parser.parse_args(arguments)
+    if choices.quick:
+        choices.seeds, choices.studies = 1, ["forrester", "forrester, fidelities"]
+        choices.methods = ["ours, common", "ours, two fidelities", "random search"]
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        for name in studies:
-            known, study = (METHODS, transfer_study) if name in STUDIES else (FIDELITY_METHODS, fidelity_study)
-            study(name, seeds, [method for method in choices.methods if method in known], partial(print, flush=True))
+        return {
+            name: study(name, choices.seeds, choices.methods, partial(print, flush=True)) for name in choices.studies
+        }
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Loops over two fidelities, one of which is ten times cheaper: what is compared, and by which acquisition function.
 
 All but the loops of one fidelity and random search maximise augmented expected improvement (Huang, Allen, Notz & Miller
-2006, Struct. Multidisc. Optim. 32, 369-382): at place x and fidelity l, the expected improvement of the precise function at x
-times the correlation of a reading at (x, l) with the precise value there, per cost.
+2006, Struct. Multidisc. Optim. 32, 369-382): at place x and fidelity l, the expected improvement of the precise function at
+x times the correlation of a reading at (x, l) with the precise value there, per cost.
 """
 
 from __future__ import annotations
