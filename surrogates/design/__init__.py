@@ -6,10 +6,27 @@ Public names are loaded when they are first used, since some of them need option
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from .advice import advise as advise
+    from .goals import LevelSet as LevelSet
+    from .goals import Map as Map
+    from .goals import Optimum as Optimum
 
-_HOMES: dict[str, str] = {}
+__all__ = [
+    "LevelSet",
+    "Map",
+    "Optimum",
+    "advise",
+]
+
+_HOMES = {
+    "LevelSet": "surrogates.design.goals",
+    "Map": "surrogates.design.goals",
+    "Optimum": "surrogates.design.goals",
+    "advise": "surrogates.design.advice",
+}
 
 
 def __getattr__(name: str) -> object:

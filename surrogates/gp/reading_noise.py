@@ -22,12 +22,42 @@ def noise_table(core: Core, vocabulary: Vocabulary) -> Floats:
     if readings.variance is not None:
         totals = np.bincount(readings.group, readings.variance, minlength=F)
         return np.tile(totals / np.maximum(np.bincount(readings.group, minlength=F), 1), (T, 1))
-    blocks = core.noise_variances().reshape(-1, F)
+    return _by_task(core, core.noise_variances(), T, F)
+
+
+def _by_task(core: Core, variances: Floats, T: int, F: int) -> Floats:
+    """Learnt noise of the groups as a table (T, F)."""
+    blocks = variances.reshape(-1, F)
     if core.settings.noise == "task-fidelity":
         return blocks
     table = np.tile(blocks[0], (T, 1))
     table[list(core.settings.apart)] = blocks[1:]
     return table
+
+
+def noise_by_draw(core: Core, vocabulary: Vocabulary, points: Points) -> Floats:
+    """Scaled noise variance (k, m) of a reading at each place, as each draw of the hyper-parameters has it.
+
+    Known noise is that of the points, where they hold it, else the mean over the readings of their fidelity; without a
+    fidelity, the first is meant. Where readings are exact it is what stands for zero on the diagonal.
+    """
+    readings, m, k = core.scaled.readings, len(points.x), len(core.weights)
+    T, F = len(vocabulary.tasks), len(vocabulary.fidelities)
+    level = np.zeros(m, dtype=np.int64) if points.fidelity is None else points.fidelity
+    if readings.variance is not None:
+        variance = noise_table(core, vocabulary)[points.task, level]
+        if points.noise_variance is not None:
+            given = points.noise_variance / core.scaled.target.spread**2
+            variance = np.where(np.isnan(given), variance, given)
+        if not readings.variance.any():
+            variance = np.where(variance == 0, readings.exact, variance)
+        return np.tile(variance, (k, 1))
+    φ, levels = core.log_noise(), len(readings.groups)
+    if readings.basis is not None:
+        along = readings.basis(core.scaled.inputs(points.x))  # (m, q)
+        return np.asarray(core.tails * np.exp(φ[:, level] + φ[:, levels:] @ along.T))
+    tables = [_by_task(core, np.exp(row[:levels]), T, F) for row in φ]
+    return np.asarray(core.tails * np.stack([table[points.task, level] for table in tables]))
 
 
 def noise_at(core: Core, vocabulary: Vocabulary, points: Points) -> Floats:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from surrogates.errors import JitterWarning
 from surrogates.posterior import Moments, Slopes, mix, mix_slopes
 
-from ..process import Conditioned
+from ..process import Conditioned, block_of_union
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -90,6 +90,10 @@ class Chain:
         spread = np.sqrt(np.maximum((deviation**2).mean(axis=0), np.finfo(float).tiny))
         scaled = deviation / spread * np.sqrt(self.moments(x, task).variance)
         return np.asarray(scaled.T @ scaled / len(draws))
+
+    def cross_covariance(self, x: Floats, task: Integers, z: Floats, other: Integers) -> Floats:
+        """Covariance (m, k) between x (m, d) of codes (m,) and z (k, d) of codes (k,)."""
+        return block_of_union(self, x, task, z, other)
 
     def sample(self, x: Floats, task: Integers, count: int, generator: np.random.Generator) -> Floats:
         """Joint draws (count, m): of the roots, then of each level given its parent's draw."""
