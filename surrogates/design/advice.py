@@ -75,7 +75,7 @@ def advise(
         names no fidelity); or a function that takes a table of candidates, over the dim ``candidate``, and gives one number
         for each. What a mapping lacks isn't asked
     goal : a `Map`, `LevelSet` or `Optimum`, or "map", "minimise" or "maximise"
-    bounds : of some inputs, (low, high) in the units of the fit, or allowed labels; where there are none, the readings' range
+    bounds : of some inputs: (low, high) in the units of the fit, or allowed labels; of the others, the readings' range
     candidates : how many places to try for each task and fidelity; the best ones are then moved about. Or a table of the
         places that can be reached, which are taken as they are; each task and fidelity it doesn't name is tried
     count : suggestions; each takes for granted that those before it will be read
@@ -95,8 +95,8 @@ def advise(
     Raises
     ------
     DataError
-        Costs that aren't positive or name what the model doesn't know, a goal that is none, bounds, candidates or constraints
-        that leave nothing to ask, a model with a warped target or with vectors as inputs.
+        Costs that aren't positive or name what the model doesn't know, a goal that is none, bounds, candidates or
+        constraints that leave nothing to ask, a model with a warped target or with vectors as inputs.
 
     Notes
     -----

@@ -208,7 +208,8 @@ def feasible(constraints: Constraints | None, table: xr.Dataset) -> NDArray[np.b
     answer = np.asarray(constraints(table))
     if answer.shape != (m,) or answer.dtype != bool:
         raise DataError(
-            f"constraints gave {answer.dtype} of shape {answer.shape} for {m} candidates; one True or False for each is wanted"
+            f"constraints gave {answer.dtype} of shape {answer.shape} for {m} candidates; one True or False "
+            f"for each is wanted"
         )
     return answer
 

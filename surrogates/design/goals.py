@@ -61,7 +61,8 @@ class Optimum:
     sense : "minimise" or "maximise"
     task : whose function; None: the only one
     fidelity : as in `Map`
-    reference : places that may be chosen in the end, as in `Map`. None: 256 places, spread over the bounds, and all readings'
+    reference : places that may be chosen in the end, as in `Map`. None: 256 places, spread over the bounds, and
+        those of all readings
     """
 
     sense: Literal["minimise", "maximise"] = "minimise"
