@@ -25,7 +25,7 @@ from .goals import Goal, goal_of
 
 #: places of each option, where the user gives no table, and how its best ones are moved: rounds, tries per round, and
 #: what each round narrows the one before by
-PLACES, ROUNDS, NEIGHBOURS, NARROWING = 128, 3, 16, 0.3
+PLACES, ROUNDS, NEIGHBOURS, NARROWING = 64, 3, 12, 0.3
 
 
 @dataclass(frozen=True)
@@ -118,17 +118,16 @@ def advise(
     options = options_with_price(costs, model.schema, model.vocabulary)
     box = make_box(model, bounds)
     reference, measure = aim_of(goal_of(goal), model, box, seed)
-    is_free = not isinstance(candidates, xr.Dataset | pd.DataFrame)
-    if is_free:
+    if isinstance(candidates, xr.Dataset | pd.DataFrame):
+        table, moves = given_table(model, candidates, list(options)), []
+    else:
         _require_count(candidates, "candidates")
         table = spread_out(box, list(options), candidates, constraints, seed)
-    else:
-        table = given_table(model, candidates, list(options))
+        moves = _radii(candidates, len(model.schema.inputs))
     search = Search(model, box, options, costs, constraints, measure, seed)
     beliefs = beliefs_at(model, reference)
     if pending is not None:
         beliefs = _given_pending(beliefs, pending)
-    moves = _radii(candidates, len(model.schema.inputs)) if is_free else []
     return _batch(search, beliefs, table, count, moves)
 
 

@@ -10,12 +10,13 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from surrogates.errors import DataError
-from surrogates.schema import Label, Schema, Vocabulary
+from surrogates.schema import Schema, Vocabulary
 
 from .candidates import Option
 
 Floats = NDArray[np.float64]
-Prices = Mapping[Label | tuple[Label, Label], float]
+#: by fidelity, task, or both as a tuple
+Prices = Mapping[Any, float]
 Costs = float | Prices | Callable[[xr.Dataset], ArrayLike]
 
 

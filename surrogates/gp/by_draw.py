@@ -132,28 +132,26 @@ class ByDraw:
     @property
     def readings(self) -> Floats:
         """Inputs of all readings (N, d), in the units of the fit; labels as their positions."""
-        return self._read()[0]
+        fitted = self.fitted
+        inputs = fitted.core.scaled.inputs if isinstance(fitted, FittedHierarchicalGP) else fitted.levels.inputs
+        return np.asarray(self._read()[0] * inputs.width + inputs.centre)
 
     @property
     def exact_readings(self) -> Places:
         """Where f is known already."""
         x, code, variance = self._read()
         exact = np.zeros(len(x), dtype=bool) if variance is None else variance == 0
-        x, code, m = self._scaled(x)[exact], code[exact], int(exact.sum())
+        x, code, m = x[exact], code[exact], int(exact.sum())
         none, one = np.zeros(m), np.ones(m)
         return Places(x, code, code, none, one, np.zeros((len(self.weights), m)), one > 0)
 
     def _read(self) -> tuple[Floats, Integers, Floats | None]:
-        """Inputs of all readings in the user's units, functions' codes, and known variances."""
+        """Scaled inputs, functions' codes and known variances of all readings."""
         if isinstance(self.fitted, FittedHierarchicalGP):
-            scaled, readings = self.fitted.core.scaled, self.fitted.core.scaled.readings
-            return readings.x * scaled.inputs.width + scaled.inputs.centre, readings.task, readings.variance
+            readings = self.fitted.core.scaled.readings
+            return readings.x, readings.task, readings.variance
         levels = self.fitted.levels
-        return levels.x * levels.inputs.width + levels.inputs.centre, levels.group, levels.variance
-
-    def _scaled(self, x: Floats) -> Floats:
-        inputs = self.fitted.levels.inputs if isinstance(self.fitted, FittedMultiFidelityGP) else None
-        return self.fitted.core.scaled.inputs(x) if inputs is None else inputs(x)
+        return levels.x, levels.group, levels.variance
 
 
 def by_draw(fitted: Fitted) -> ByDraw:

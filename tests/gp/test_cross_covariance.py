@@ -19,7 +19,6 @@ def check(model: ByDraw, inputs: int) -> None:
     """Some places are read, some are in both sets, and each set is once the larger one."""
     rng = np.random.default_rng(0)
     read, code, _ = model._read()
-    read = model._scaled(read)
     codes = np.unique(code)
     for m, j in ((7, 4), (3, 8)):
         x, z = rng.uniform(-0.5, 0.5, (m, inputs)), rng.uniform(-0.5, 0.5, (j, inputs))

@@ -105,7 +105,7 @@ def by_known_noise(model: Fitted, row: xr.Dataset) -> Floats:
     """Root of the mean known variance over the readings of the gauge."""
     data = table()
     mine = data["gauge"].to_numpy() == row["gauge"].to_numpy()[:, None]
-    return np.sqrt(((data["s"].to_numpy() ** 2) * mine).sum(axis=1) / mine.sum(axis=1))
+    return np.asarray(((data["s"].to_numpy() ** 2) * mine).sum(axis=1) / mine.sum(axis=1)) ** 0.5
 
 
 def mean_variance(model: Fitted, at: xr.Dataset, shares: dict[str, float] | None = None) -> float:
