@@ -11,15 +11,25 @@ from typing import TYPE_CHECKING
 from surrogates.errors import missing_extra
 
 if TYPE_CHECKING:
+    from surrogates.design.advice import advise
     from surrogates.design.botorch_wrapper import SurrogateModel, botorch_model
+    from surrogates.design.goals import LevelSet, Map, Optimum
 
 __all__ = [
+    "LevelSet",
+    "Map",
+    "Optimum",
     "SurrogateModel",
+    "advise",
     "botorch_model",
 ]
 
 _HOMES = {
+    "LevelSet": "surrogates.design.goals",
+    "Map": "surrogates.design.goals",
+    "Optimum": "surrogates.design.goals",
     "SurrogateModel": "surrogates.design.botorch_wrapper",
+    "advise": "surrogates.design.advice",
     "botorch_model": "surrogates.design.botorch_wrapper",
 }
 #: optional packages that modules are built on, and the extras that bring them
