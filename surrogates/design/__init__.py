@@ -14,23 +14,31 @@ if TYPE_CHECKING:
     from surrogates.design.advice import advise
     from surrogates.design.botorch_wrapper import SurrogateModel, botorch_model
     from surrogates.design.goals import LevelSet, Map, Optimum
+    from surrogates.design.loop import Loop
+    from surrogates.design.running import Outcome, run
 
 __all__ = [
     "LevelSet",
+    "Loop",
     "Map",
     "Optimum",
+    "Outcome",
     "SurrogateModel",
     "advise",
     "botorch_model",
+    "run",
 ]
 
 _HOMES = {
     "LevelSet": "surrogates.design.goals",
+    "Loop": "surrogates.design.loop",
     "Map": "surrogates.design.goals",
     "Optimum": "surrogates.design.goals",
+    "Outcome": "surrogates.design.running",
     "SurrogateModel": "surrogates.design.botorch_wrapper",
     "advise": "surrogates.design.advice",
     "botorch_model": "surrogates.design.botorch_wrapper",
+    "run": "surrogates.design.running",
 }
 #: optional packages that modules are built on, and the extras that bring them
 _EXTRAS = {"botorch": "design", "pymoo": "design", "openmdao": "openmdao"}
