@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import importlib
 
-__all__: list[str] = []
+__all__ = [
+    "sobol_indices",
+]
 
-_HOMES: dict[str, str] = {}
+_HOMES: dict[str, str] = {
+    "sobol_indices": "surrogates.design.sensitivity.indices",
+}
 
 
 def __getattr__(name: str) -> object:
