@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from surrogates.design.goals import LevelSet, Map, Optimum
     from surrogates.design.loop import Loop
     from surrogates.design.running import Outcome, run
+    from surrogates.design.sensitivity.indices import sobol_indices
 
 __all__ = [
     "LevelSet",
@@ -27,6 +28,7 @@ __all__ = [
     "advise",
     "botorch_model",
     "run",
+    "sobol_indices",
 ]
 
 _HOMES = {
@@ -39,6 +41,7 @@ _HOMES = {
     "advise": "surrogates.design.advice",
     "botorch_model": "surrogates.design.botorch_wrapper",
     "run": "surrogates.design.running",
+    "sobol_indices": "surrogates.design.sensitivity.indices",
 }
 #: optional packages that modules are built on, and the extras that bring them
 _EXTRAS = {"botorch": "design", "pymoo": "design", "openmdao": "openmdao"}
