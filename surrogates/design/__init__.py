@@ -7,9 +7,33 @@ from __future__ import annotations
 
 import importlib
 
-__all__: list[str] = []
+__all__: list[str] = [
+    "CVaR",
+    "Mean",
+    "Objective",
+    "OpenMDAOComponent",
+    "Probability",
+    "Quantile",
+    "Response",
+    "Scatter",
+    "Std",
+    "chance_constraint",
+    "objective",
+]
 
-_HOMES: dict[str, str] = {}
+_HOMES: dict[str, str] = {
+    "CVaR": "surrogates.design.measures",
+    "Mean": "surrogates.design.measures",
+    "Objective": "surrogates.design.objectives",
+    "OpenMDAOComponent": "surrogates.design.openmdao_wrapper",
+    "Probability": "surrogates.design.measures",
+    "Quantile": "surrogates.design.measures",
+    "Response": "surrogates.design.response",
+    "Scatter": "surrogates.design.response",
+    "Std": "surrogates.design.measures",
+    "chance_constraint": "surrogates.design.objectives",
+    "objective": "surrogates.design.objectives",
+}
 
 
 def __getattr__(name: str) -> object:
