@@ -41,7 +41,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(TOP, BELOW_DESIGN | TOP | {"design", "datasets"}),
 }
 #: Heavy or optional packages, imported where they are used.
-NEVER_AT_MODULE_LEVEL = {"botorch", "rdkit", "torchjd", "dask", "matplotlib", "openmdao", "pint", "pymoo", "emcee", "SALib"}
+NEVER_AT_MODULE_LEVEL = {
+    "botorch",
+    "rdkit",
+    "torchjd",
+    "dask",
+    "matplotlib",
+    "openmdao",
+    "pint",
+    "pymoo",
+    "emcee",
+    "SALib",
+}
 ONLY_IN = {"gpytorch": "gp"}
 #: Modules that subclass what an optional package offers; they are imported only where that package is wanted.
 WRAPPERS = {

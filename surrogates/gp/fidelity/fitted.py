@@ -95,7 +95,7 @@ class FittedMultiFidelityGP:
         for rows in self._chunks(len(question.x)):
             moments = self._moments(question, rows)
             mean[rows], std[rows] = moments.mean, np.sqrt(moments.variance)
-        noise = np.sqrt(self._noise_variances()[question.level]) * question.spread
+        noise = np.sqrt(self.noise_variances()[question.level]) * question.spread
         if points.noise_variance is not None:
             noise = np.sqrt(points.noise_variance)
         return xr.Dataset(
@@ -292,7 +292,7 @@ class FittedMultiFidelityGP:
         shares = np.array([part.weight for part in self.parts])
         return mix([part.fit.leave_one_out() for part in self.parts], shares)
 
-    def _noise_variances(self) -> Floats:
+    def noise_variances(self) -> Floats:
         """(L,) scaled."""
         return np.asarray(sum(part.weight * part.fit.noise_variances() for part in self.parts))
 
