@@ -108,8 +108,10 @@ class Probability:
 
     def __call__(self, of: Mixture) -> Tensor:
         """(n,)"""
-        below = of.share_below(np.inf if self.at_most is None else float(self.at_most))
-        return below if self.at_least is None else below - of.share_below(float(self.at_least))
+        if self.at_least is None:
+            return of.share_below(float(self.at_most or 0.0))
+        below = of.share_below(float(self.at_least))
+        return 1 - below if self.at_most is None else of.share_below(float(self.at_most)) - below
 
 
 def check_probability(name: str, value: float) -> None:

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians under an increasing function, as torch sees them: distribution, quantiles, expectations over a threshold.
+"""Mixtures of Gaussians under an increasing function, as torch sees them: distribution, quantiles, means beyond them.
 
     Y = g(Z),   Z ~ Σ_j w_j N(m_j, s_j²),   g the identity or the inverse of a target's warp
 
@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from surrogates.gp.differentiable.once import require_first_derivative
 from surrogates.gp.outputs import END, Output, mixture_quantile
 from surrogates.gp.warping import Warp
 from surrogates.posterior import Moments, Slopes
@@ -67,6 +68,8 @@ class Mixture:
     def share_below(self, y: float) -> Tensor:
         """P(Y <= y): (n,)."""
         z = self._warped(y)
+        if math.isinf(z):
+            return torch.full_like(self.mean[:, 0], float(z > 0))
         if self.is_discrete:
             return (self.mean <= z).to(self.mean.dtype) @ self.weights
         return torch.special.ndtr((z - self.mean) / self.std) @ self.weights
@@ -152,8 +155,8 @@ class _Inverse(torch.autograd.Function):
         return torch.from_numpy(warp.inverse(values))
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        require_first_derivative("warped targets")
         (slope,) = ctx.saved_tensors
         return upstream * slope, None
 
@@ -172,8 +175,8 @@ class _Warped(torch.autograd.Function):
         return torch.from_numpy(found.mean.reshape(mean.shape)), torch.from_numpy(found.variance.reshape(mean.shape))
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, by_mean: Tensor, by_variance: Tensor) -> tuple[Tensor, Tensor, None]:
+        require_first_derivative("warped targets")
         of_mean, of_variance = ctx.saved_tensors
         total = by_mean[..., None] * of_mean + by_variance[..., None] * of_variance
         return total[..., 0], total[..., 1], None

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import BFGS, Bounds, NonlinearConstraint
 
 from surrogates.errors import DataError
+from surrogates.gp.differentiable import FittedProcess
 
-from .asking import FittedGP
 from .measures import Mean, Measure, Quantile, check_limits, check_probability
 from .response import Response
 
@@ -53,6 +53,22 @@ class Objective:
         values, gradients = self.values_and_jacs(self.response.checked(x)[None])
         return float(values[0]), gradients[0]
 
+    def hessp(self, x: ArrayLike, p: ArrayLike) -> Floats:
+        """Hessian at x (d,) times a vector p (d,), without the Hessian.
+
+        Raises
+        ------
+        DataError
+            If the model has no second derivatives: with a warp, noise that varies with the place, more than 3,000 rows or
+            kernels that aren't stationary.
+        """
+        return self._products(x, np.asarray(p, dtype=np.float64)[None])[0]
+
+    def hess(self, x: ArrayLike) -> Floats:
+        """Hessian (d, d) at x (d,); as `hessp` else."""
+        H = self._products(x, np.eye(len(self.inputs)))
+        return 0.5 * (H + H.T)
+
     def values(self, x: ArrayLike) -> Floats:
         """Values (n,) at x (n, d)."""
         return self._sign * self.measured(x)
@@ -82,7 +98,22 @@ class Objective:
         plain = Objective(self.response, self.measure, False, self.bounds)
         low = -np.inf if at_least is None else float(at_least)
         high = np.inf if at_most is None else float(at_most)
-        return NonlinearConstraint(plain, low, high, jac=plain.jac, hess=BFGS())
+        return NonlinearConstraint(plain, low, high, jac=plain.jac, hess=plain._hessian_of_constraint())
+
+    def _hessian_of_constraint(self) -> Any:
+        """(x, multipliers (1,)) -> Hessian; a quasi-Newton one where there is none."""
+        data = self.response.bounds()
+        try:
+            self.hess(0.5 * (data.lb + data.ub))
+        except DataError:
+            return BFGS()
+        return lambda x, v: v[0] * self.hess(x)
+
+    def _products(self, x: ArrayLike, vectors: Floats) -> Floats:
+        x = self.response.checked(x)
+        if vectors.shape[1:] != x.shape:
+            raise DataError(f"the vector has shape {vectors.shape[1:]}; {x.shape} is expected, as x has")
+        return self._sign * self.response.hessian_products(x, self.measure, vectors)
 
     @property
     def _sign(self) -> float:
@@ -90,7 +121,7 @@ class Objective:
 
 
 def objective(
-    of: Response | FittedGP, measure: Measure | None = None, *, maximize: bool = False, bounds: Box | None = None
+    of: Response | FittedProcess, measure: Measure | None = None, *, maximize: bool = False, bounds: Box | None = None
 ) -> Objective:
     """A fitted surrogate, or a `Response` of it, as an objective for `scipy.optimize.minimize`.
 
@@ -139,7 +170,7 @@ def objective(
 
 
 def chance_constraint(
-    of: Response | FittedGP, *, probability: float, at_least: float | None = None, at_most: float | None = None
+    of: Response | FittedProcess, *, probability: float, at_least: float | None = None, at_most: float | None = None
 ) -> NonlinearConstraint:
     """P(Y >= at_least) >= probability, or P(Y <= at_most) >= probability, for `scipy.optimize.minimize`.
 

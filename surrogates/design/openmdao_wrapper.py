@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surrogates.errors import DataError, missing_extra
+from surrogates.gp.differentiable import FittedProcess
 
-from .asking import FittedGP
 from .measures import Mean, Measure
 from .openmdao_units import openmdao_units
 from .response import Response
@@ -31,7 +31,8 @@ class OpenMDAOComponent(om.ExplicitComponent):  # type: ignore[misc]
 
     Parameters
     ----------
-    of : a fitted model with one task, or a `Response`, which names task and fidelity, fixes inputs and says what is uncertain
+    of : a fitted model with one task; or a `Response`, which names task and fidelity, fixes inputs and says what is
+        uncertain
     outputs : measures by the name of their output; by default the mean, by the target's name. With
         ``{"height": Mean(), "height_std": Std()}`` the standard deviation comes too
     vec_size : how many designs are evaluated at once
@@ -67,7 +68,7 @@ class OpenMDAOComponent(om.ExplicitComponent):  # type: ignore[misc]
 
     def __init__(
         self,
-        of: Response | FittedGP,
+        of: Response | FittedProcess,
         outputs: Mapping[str, Measure] | None = None,
         *,
         vec_size: int = 1,

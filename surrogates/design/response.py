@@ -9,10 +9,10 @@ from Y is a smooth function of x with exact derivatives; how well the points sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,16 +22,19 @@ from scipy.stats import norm, qmc
 from torch import Tensor
 
 from surrogates.errors import DataError
+from surrogates.gp.differentiable import FittedProcess
 from surrogates.gp.outputs import with_tails
-from surrogates.posterior import Moments, Slopes
+from surrogates.posterior import Moments
 from surrogates.schema import Label
 
-from .asking import Asked, FittedGP, ask
+from .asking import Asked, ask
 from .measures import Measure
 from .mixtures import Mixture
 
 Floats = NDArray[np.float64]
 SOURCES = ("model", "noise")
+#: numbers in the largest temporary array
+ENTRIES = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -77,13 +80,6 @@ class Scatter:
         return found
 
 
-class Parts(NamedTuple):
-    """A mixture's Gaussians at n places and their derivatives by the d free inputs: (n, J) and (n, J, d)."""
-
-    moments: Moments
-    slopes: Slopes
-
-
 @dataclass(frozen=True, eq=False)
 class Response:
     """One output of a fitted surrogate, over the inputs that are free to choose.
@@ -114,7 +110,7 @@ class Response:
     (('x',), Bounds(array([0.]), array([1.])))
     """
 
-    fitted: FittedGP
+    fitted: FittedProcess
     _: KW_ONLY
     task: Label | None = None
     fidelity: Label | None = None
@@ -126,9 +122,7 @@ class Response:
         wrong = [source for source in self.over if source not in SOURCES]
         if isinstance(self.over, str) or wrong:
             raise DataError(f"over is {self.over!r}; name sources of uncertainty in a tuple, of {SOURCES}, or none: ()")
-        asked = self._asked  # refuses what can't be asked
-        if "noise" in self.over and asked.noise is None:
-            raise DataError("the model knows no noise of its readings; leave 'noise' out of over")
+        _ = self._asked  # refuses what can't be asked
         names, categories = self.fitted.schema.inputs, self.fitted.vocabulary.categories
         for what, given in (("fixed", self.fixed), ("scatter", self.scatter.deviations if self.scatter else {})):
             for name in given:
@@ -164,41 +158,47 @@ class Response:
         """The box of all readings' free inputs."""
         return Bounds(self._asked.low[self._free], self._asked.high[self._free])
 
-    def mixture(self, x: Floats) -> Mixture:
-        """Y at x (n, d)."""
-        return self._mixture(*map(torch.from_numpy, self._noisy(self._asked.moments(self._rows(x)), None, x).moments))
-
     def values(self, x: Floats, measures: Sequence[Measure]) -> list[Floats]:
         """Several measures, (n,) each, of Y at x (n, d)."""
-        mixture = self.mixture(x)
-        return [measure(mixture).numpy() for measure in measures]
+        with torch.no_grad():
+            parts = [torch.stack([m(mixture) for m in measures]) for _, mixture in self._mixtures(x)]
+        return list(torch.cat(parts, dim=1).numpy())
 
     def values_and_slopes(self, x: Floats, measures: Sequence[Measure]) -> list[tuple[Floats, Floats]]:
-        """The same with their gradients (n, d), by the chain rule over the mixture's moments.
+        """The same with their gradients (n, d).
 
         Raises
         ------
         DataError
             If a measure has none: a probability where nothing is uncertain but the inputs.
         """
-        moments, slopes = self._asked.moments_and_slopes(self._rows(x))
-        parts = self._noisy(moments, slopes, x)
-        mean, variance = (torch.from_numpy(of).requires_grad_() for of in parts.moments)
-        mixture, answer = self._mixture(mean, variance), []
-        for measure in measures:
-            value = measure(mixture)
-            if not value.requires_grad:
-                raise DataError(
-                    f"{measure} of {self.target!r} jumps where neither the model nor a reading is uncertain, and has no "
-                    f"gradient; put 'model' or 'noise' into over"
-                )
-            found = torch.autograd.grad(value.sum(), (mean, variance), allow_unused=True, retain_graph=True)
-            gradient = np.zeros(x.shape)
-            for of, slope in zip(found, parts.slopes, strict=True):
-                if of is not None:
-                    gradient += np.einsum("nj,njd->nd", of.numpy(), slope)
-            answer.append((value.detach().numpy(), gradient))
-        return answer
+        values, slopes = np.empty((len(measures), len(x))), np.empty((len(measures), *x.shape))
+        first = 0
+        for places, mixture in self._mixtures(x, with_graph=True):
+            rows = slice(first, first := first + len(places))
+            for k, measure in enumerate(measures):
+                value = self._differentiable(measure, mixture)
+                (slope,) = torch.autograd.grad(value.sum(), places, retain_graph=True)
+                values[k, rows], slopes[k, rows] = value.detach().numpy(), slope.numpy()
+        return list(zip(values, slopes, strict=True))
+
+    def hessian_products(self, x: Floats, measure: Measure, vectors: Floats) -> Floats:
+        """Hessian (d, d) of a measure at x (d,) times vectors (k, d): (k, d).
+
+        Raises
+        ------
+        DataError
+            If the model has no second derivatives.
+        """
+        ((places, mixture),) = self._mixtures(x[None], with_graph=True)
+        value = self._differentiable(measure, mixture)
+        found = []
+        (slope,) = torch.autograd.grad(value.sum(), places, create_graph=True)
+        for v in vectors if slope.requires_grad else ():  # else it is linear in x
+            found += torch.autograd.grad(
+                slope, places, torch.from_numpy(v[None]), retain_graph=True, materialize_grads=True
+            )
+        return torch.cat(found).numpy() if found else np.zeros(vectors.shape)
 
     def checked(self, x: Any, *, many: bool = False) -> Floats:
         """x (d,), or (n, d) if `many`, as finite floats.
@@ -247,61 +247,58 @@ class Response:
         return values
 
     @cached_property
-    def _deviations(self) -> Floats:
+    def _deviations(self) -> Tensor:
         """(N, all inputs)"""
         if self.scatter is None:
-            return np.zeros((1, len(self._template)))
-        return self.scatter.values(self.fitted.schema.inputs)
+            return torch.zeros(1, len(self._template), dtype=torch.float64)
+        return torch.from_numpy(self.scatter.values(self.fitted.schema.inputs))
 
     @cached_property
-    def _shares(self) -> tuple[Floats, Floats]:
+    def _tails(self) -> tuple[Tensor, Tensor]:
         """Factors (q,) of the noise's variance, and their shares: one, or those that make Student's t of Gaussians."""
         nothing = [Moments(np.zeros(1), np.zeros(1))]
         parts, shares = with_tails(nothing, np.ones(1), np.ones(1), self._asked.degrees)
-        return np.array([part.variance[0] for part in parts]), shares
+        return torch.tensor([part.variance[0] for part in parts]), torch.from_numpy(shares)
 
     @cached_property
     def _weights(self) -> Tensor:
-        """(J,)"""
+        """(J,) over points, draws and tails, in this order."""
         N = len(self._deviations)
-        draws = self._asked.weights if "model" in self.over else np.ones(1)
-        weights = np.kron(np.full(N, 1 / N), draws)
-        return torch.from_numpy(np.kron(weights, self._shares[1]) if "noise" in self.over else weights)
+        weights = torch.full((N,), 1 / N, dtype=torch.float64)
+        for has, more in (("model", self._asked.weights), ("noise", self._tails[1])):
+            if has in self.over:
+                weights = torch.kron(weights, more)
+        return weights
 
-    def _rows(self, x: Floats) -> Floats:
-        """All inputs (n N, ...) at which the model is asked."""
-        full = np.repeat(self._template[None], len(x), axis=0)
-        full[:, self._free] += x
-        return np.asarray((full[:, None] + self._deviations).reshape(-1, full.shape[1]))
+    def _mixtures(self, x: Floats, *, with_graph: bool = False) -> Iterator[tuple[Tensor, Mixture]]:
+        """Places (m, d) of x, so many at once as memory should hold, and Y there."""
+        size = max(1, ENTRIES // (self._asked.width * len(self._deviations)))
+        for rows in torch.split(torch.tensor(x), size):
+            places = rows.requires_grad_() if with_graph else rows
+            yield places, self._mixture(places)
 
-    def _noisy(self, moments: Moments, slopes: Slopes | None, x: Floats) -> Parts:
-        """Gaussians (n, J) of Y from those of f (n N, k), with the noise where it counts."""
+    def _mixture(self, x: Tensor) -> Mixture:
+        """Y at x (n, d)."""
         n, asked = len(x), self._asked
-        mean, variance = moments
-        d_mean, d_variance = slopes if slopes is not None else (np.zeros((*mean.shape, 0)),) * 2
-        if slopes is not None:
-            d_mean, d_variance = d_mean[..., self._free], d_variance[..., self._free]
+        full = torch.from_numpy(self._template).expand(n, -1).index_add(1, torch.from_numpy(self._free), x)
+        rows = (full[:, None] + self._deviations).reshape(-1, full.shape[1])  # (n N, all inputs)
+        mean, variance = asked.f(rows)
         if "model" not in self.over:
-            # without a warp the mean's mixture has one part; with one, so has the median's
-            mean, d_mean = mean @ asked.weights[:, None], np.einsum("mkd,k->md", d_mean, asked.weights)[:, None]
-            variance, d_variance = np.zeros(mean.shape), np.zeros(d_mean.shape)
+            mean = mean @ asked.weights[:, None]
+            variance = torch.zeros_like(mean)
         if "noise" in self.over:
-            noise = asked.noise_at(self._rows(x))
-            factors = self._shares[0]
-            mean, d_mean = (np.repeat(of, len(factors), axis=1) for of in (mean, d_mean))
-            extra = noise.mean[:, None] * np.tile(factors, variance.shape[1])
-            variance = np.repeat(variance, len(factors), axis=1) + extra
-            if slopes is not None:
-                slope = noise.variance[:, None, self._free] * np.tile(factors, d_variance.shape[1])[:, None]
-                d_variance = np.repeat(d_variance, len(factors), axis=1) + slope
-            else:
-                d_variance = np.repeat(d_variance, len(factors), axis=1)
-        shape = (n, -1)
-        return Parts(
-            Moments(mean.reshape(shape), variance.reshape(shape)),
-            Slopes(*(of.reshape(n, -1, of.shape[-1]) if of.shape[-1] else of for of in (d_mean, d_variance))),
+            extra = asked.noise(rows)[:, None] * self._tails[0]  # (n N, q)
+            mean = mean[..., None].expand(*mean.shape, extra.shape[1])
+            variance = variance[..., None] + extra[:, None]
+        return Mixture(
+            mean.reshape(n, -1), variance.reshape(n, -1), self._weights, asked.spread, asked.warp, not self.over
         )
 
-    def _mixture(self, mean: Tensor, variance: Tensor) -> Mixture:
-        output = self._asked.output
-        return Mixture(mean, variance, self._weights, output.target.spread, output.warp, not self.over)
+    def _differentiable(self, measure: Measure, mixture: Mixture) -> Tensor:
+        value = measure(mixture)
+        if not value.requires_grad:
+            raise DataError(
+                f"{measure} of {self.target!r} jumps where neither the model nor a reading is uncertain, and has no "
+                f"gradient; put 'model' or 'noise' into over"
+            )
+        return value

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from surrogates import FittedHierarchicalGP, FittedMultiFidelityGP, HierarchicalGP, MultiFidelityGP, Schema, as_dataset
+from surrogates.gp import Categorical, Smooth
 
 Floats = NDArray[np.float64]
 
@@ -61,16 +62,19 @@ def levels() -> FittedMultiFidelityGP:
     y = np.sin(3 * X[:, 0]) + X[:, 1] ** 2
     y[:30] = 0.8 * y[:30] + 0.3 * X[:30, 0] + 0.2
     data = as_dataset(X, y + 0.01 * rng.standard_normal(40), inputs=["x", "z"], fidelity=["low"] * 30 + ["high"] * 10)
-    return MultiFidelityGP(Schema(inputs=("x", "z"), target="y", fidelity="fidelity"), fidelities=("low", "high")).fit(
-        data
-    )
+    schema = Schema(inputs=("x", "z"), target="y", fidelity="fidelity")
+    structures = ("autoregressive", "offset")
+    return MultiFidelityGP(
+        schema, ("low", "high"), structure=structures, kernel="rbf", trend="linear", integrate=False
+    ).fit(data)
 
 
 @cache
 def materials() -> FittedHierarchicalGP:
     """An input that holds labels."""
     data = readings(40, 5).rename(task="material")
-    return HierarchicalGP(Schema(inputs=("x", "material", "z"), target="height")).fit(data)
+    kernel = Smooth() * Categorical("material")
+    return HierarchicalGP(Schema(inputs=("x", "material", "z"), target="height"), kernel=kernel).fit(data)
 
 
 def slopes(of: object, x: Floats, step: float = 1e-5) -> Floats:
