@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from surrogates.errors import DataError, JitterWarning
 from surrogates.gp.fitted import FittedHierarchicalGP
 
-from ..asking import Fitted, places, ranges, refuse_vectors, require_label
+from ..labelled import Fitted, places, ranges, refuse_vectors, require_label
 from .closed import Subset, closed_variances, make_posteriors, shared_out
 from .inputs import Input, make_inputs
 from .inside import Inside, look_inside
