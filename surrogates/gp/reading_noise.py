@@ -34,6 +34,27 @@ def noise_table(core: Core, vocabulary: Vocabulary, draw: int | None = None) -> 
     return table
 
 
+def noise_by_draw(core: Core, vocabulary: Vocabulary, points: Points) -> Floats:
+    """Scaled noise variance (k, m) of a reading at each place, as each draw of the hyper-parameters has it.
+
+    Known noise is that of the points, where they hold it, else the mean over the readings of their fidelity; without a
+    fidelity, the first is meant. Where readings are exact it is what stands for zero on the diagonal.
+    """
+    readings, m, k = core.scaled.readings, len(points.x), len(core.weights)
+    level = np.zeros(m, dtype=np.int64) if points.fidelity is None else points.fidelity
+    if readings.variance is not None:
+        variance = noise_table(core, vocabulary)[points.task, level]
+        if points.noise_variance is not None:
+            given = points.noise_variance / core.scaled.target.spread**2
+            variance = np.where(np.isnan(given), variance, given)
+        if not readings.variance.any():
+            variance = np.where(variance == 0, readings.exact, variance)
+        return np.tile(variance, (k, 1))
+    if readings.basis is not None:
+        return core.noise_by_draw_at(core.scaled.inputs(points.x))[:, level, np.arange(m)]
+    return np.stack([noise_table(core, vocabulary, draw)[points.task, level] for draw in range(k)])
+
+
 def noise_at(core: Core, vocabulary: Vocabulary, points: Points) -> Floats:
     """Scaled noise variance of a reading at each of m places: (1, m), or by fidelity (F, m) where `points` name none."""
     if points.noise_variance is not None:
