@@ -83,7 +83,7 @@ class MultiTask:
     Its descents take thousands of steps: without the limit one takes 10 to 60 seconds for a hundred readings.
     """
 
-    def __init__(self, first: float = 5.0, later: float = 0.3) -> None:
+    def __init__(self, first: float = 3.0, later: float = 0.2) -> None:
         """Seconds of the first fit and of those after it."""
         self.first, self.later = first, later
         self.state: dict[str, Any] | None = None
