@@ -16,7 +16,7 @@ from surrogates.gp.by_draw import ByDraw, Fitted, Places, by_draw
 from surrogates.schema import as_labelled
 
 from .aims import aim_of
-from .answer import Best, Step, labelled
+from .answer import Best, Step, labelled, require_free_names
 from .beliefs import Asked, Beliefs, beliefs_at
 from .candidates import Bounds, Box, Constraints, Option, feasible, given_table, make_box, spread_out
 from .costs import Costs, options_with_price, prices
@@ -80,7 +80,8 @@ def advise(
         places that can be reached, which are taken as they are; each task and fidelity it doesn't name is tried
     count : suggestions; each takes for granted that those before it will be read
     pending : experiments that are under way: inputs, task and fidelity
-    constraints : takes a table of candidates, and says with True or False for each whether it may be asked
+    constraints : takes a table of candidates, and says with True or False for each whether it may be asked; an optimum is
+        chosen among such places too
     seed : of the places tried
 
     Returns
@@ -95,7 +96,7 @@ def advise(
     Raises
     ------
     DataError
-        Costs that aren't positive or name what the model doesn't know, a goal that is none, bounds, candidates or
+        Costs that aren't positive, names that the model doesn't know, a goal that is none, bounds, candidates or
         constraints that leave nothing to ask, a model with a warped target or with vectors as inputs.
 
     Notes
@@ -115,9 +116,10 @@ def advise(
     _require_count(count, "count")
     _require_count(seed, "seed", least=0)
     model = by_draw(fitted)
+    require_free_names(model.schema)
     options = options_with_price(costs, model.schema, model.vocabulary)
     box = make_box(model, bounds)
-    reference, measure = aim_of(goal_of(goal), model, box, seed)
+    reference, measure = aim_of(goal_of(goal), model, box, constraints, seed)
     if isinstance(candidates, xr.Dataset | pd.DataFrame):
         table, moves = given_table(model, candidates, list(options)), []
     else:

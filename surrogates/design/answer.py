@@ -8,10 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from surrogates.errors import DataError
 from surrogates.gp.by_draw import ByDraw
+from surrogates.schema import Schema
 
 from .candidates import Option
 from .gains import Measure
+
+RESERVED = {"gain", "cost", "gain_per_cost", "expected", "suggestion", "option"}
 
 
 class Best(NamedTuple):
@@ -33,6 +37,21 @@ class Step(NamedTuple):
     chosen: Best
     options: dict[Option, Best]
     expected: float
+
+
+def require_free_names(schema: Schema) -> None:
+    """Refuse variables that are called like what the answer holds.
+
+    Raises
+    ------
+    DataError
+        If there are any.
+    """
+    taken = sorted(RESERVED & {*schema.inputs, schema.task, schema.fidelity})
+    if taken:
+        raise DataError(
+            f"{', '.join(map(repr, taken))} are names of what advice holds; rename the variable and fit again"
+        )
 
 
 def labelled(model: ByDraw, options: Sequence[Option], measure: Measure, steps: Sequence[Step]) -> xr.Dataset:

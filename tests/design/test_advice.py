@@ -177,6 +177,20 @@ def test_constraints_hold_for_spread_moved_and_given_places() -> None:
     assert rare["x"].item() > 3.95
 
 
+def test_an_optimum_is_chosen_where_something_may_be_asked() -> None:
+    model = fitted("one draw")
+    box = {"x": (0, 4), "v": (-1, 1)}
+    free, held = (
+        advise(model, costs=COSTS, goal=Optimum("minimise", task="a"), constraints=rule, bounds=box)
+        for rule in (None, lambda rows: rows["x"] < 1.0)
+    )
+    grid = xr.Dataset(coords={"x": np.linspace(0, 1, 60), "v": np.linspace(-1, 1, 60)})
+    lowest = model.predict(grid.assign(part="a"))["mean"].min().item()
+    best = (held["expected"] + held["gain"]).item()
+    assert lowest - 0.01 < best < lowest + 0.5
+    assert (free["expected"] + free["gain"]).item() < lowest - 0.5
+
+
 def test_bounds_narrow_and_widen_the_readings_range() -> None:
     model = fitted("one draw")
     inside = advise(model, costs=COSTS, bounds={"x": (1.0, 1.5)}, count=3)
@@ -242,7 +256,8 @@ def test_fidelities_with_functions_of_their_own_are_weighed() -> None:
 @pytest.mark.parametrize("structure", ["autoregressive", "nonlinear"])
 def test_chains_of_exact_codes_are_asked_where_they_help(structure: str) -> None:
     model = fitted(f"exact {structure}")
-    advice = advise(model, costs={"rough": 1.0, "fine": 1.0}, count=3)
+    grid = xr.Dataset(coords={"x": np.linspace(0, 4, 6), "v": np.linspace(-1, 1, 3)})
+    advice = advise(model, costs=1.0, candidates=candidates(), goal=Map(reference=grid), count=3)
     assert np.isfinite(advice["gain"]).all()
     assert (advice["gain"] > 0).all()
     assert (advice["expected"] >= -1e-12).all()

@@ -71,7 +71,10 @@ def test_costs(costs: Any, words: str) -> None:
         (Map(tasks=[]), r"the goal's tasks are \[\]; give a list"),
         (Map(tasks={"a": 0.0}), "the goal's weight of 'a' is 0.0"),
         (Map(tasks={"a": NAN}), "the goal's weight of 'a' is nan"),
-        (Map(tasks={"a": "much"}), "the goal's weight of 'a' is 'much'"),
+        (
+            Map(tasks={"a": "much"}),  # type: ignore[dict-item]
+            "the goal's weight of 'a' is 'much'",
+        ),
         (Map(fidelity="laser"), "the goal names the gauge 'laser'; the model knows 'fine', 'rough'"),
         (Map(reference=reference().drop_vars("v")), "the data have no variable 'v'"),
         (Map(reference=reference().assign(x=("place", np.full(7, NAN)))), "'x'"),
@@ -139,7 +142,8 @@ def test_bounds(bounds: Any, words: str) -> None:
         ({"candidates": candidates(0)}, "candidates hold no place"),
         ({"candidates": candidates().drop_vars("x")}, "the data have no variable 'x'"),
         ({"candidates": candidates().assign(x=("candidate", np.full(6, NAN)))}, "'x'"),
-        ({"candidates": candidates().assign(part="z")}, "unknown part 'z'|none of 6 candidates has a price"),
+        ({"candidates": candidates().assign(part="z")}, "unknown part 'z'"),
+        ({"candidates": candidates().assign(gauge=("candidate", ["fine"] * 5 + ["laser"]))}, "unknown gauge 'laser'"),
         (
             {"candidates": candidates().isel(candidate=[0]), "costs": {"rough": 1.0}},
             r"none of 1 candidates has a price \(0 have",
@@ -172,6 +176,12 @@ def test_units_must_be_those_of_the_fit() -> None:
     rows = candidates()
     with pytest.raises(UnitsError, match="'x' is in 'mm', but the model was fitted on data without units"):
         ask(candidates=rows.assign(x=rows["x"].assign_attrs(units="mm")))
+
+
+def test_names_that_advice_needs_itself() -> None:
+    data = table()[["x", "y"]].rename(x="cost")
+    with pytest.raises(DataError, match="'cost' are names of what advice holds"):
+        advise(HierarchicalGP(Schema(inputs="cost", target="y"), integrate=False).fit(data), costs=1.0)
 
 
 def test_labels_that_an_input_doesnt_have() -> None:
