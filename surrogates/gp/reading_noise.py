@@ -15,18 +15,17 @@ from .core import Core
 Floats = NDArray[np.float64]
 
 
-def noise_table(core: Core, vocabulary: Vocabulary) -> Floats:
-    """Noise variance by task and fidelity (T, F), scaled; of known noise, the mean over each fidelity's readings."""
+def noise_table(core: Core, vocabulary: Vocabulary, draw: int | None = None) -> Floats:
+    """Noise variance by task and fidelity (T, F), scaled; of known noise, the mean over each fidelity's readings.
+
+    draw : of one draw of the hyper-parameters; None: the mean over all
+    """
     T, F = len(vocabulary.tasks), len(vocabulary.fidelities)
     readings = core.scaled.readings
     if readings.variance is not None:
         totals = np.bincount(readings.group, readings.variance, minlength=F)
         return np.tile(totals / np.maximum(np.bincount(readings.group, minlength=F), 1), (T, 1))
-    return _by_task(core, core.noise_variances(), T, F)
-
-
-def _by_task(core: Core, variances: Floats, T: int, F: int) -> Floats:
-    """Learnt noise of the groups as a table (T, F)."""
+    variances = core.noise_variances() if draw is None else core.noise_by_draw()[draw]
     blocks = variances.reshape(-1, F)
     if core.settings.noise == "task-fidelity":
         return blocks
@@ -42,7 +41,6 @@ def noise_by_draw(core: Core, vocabulary: Vocabulary, points: Points) -> Floats:
     fidelity, the first is meant. Where readings are exact it is what stands for zero on the diagonal.
     """
     readings, m, k = core.scaled.readings, len(points.x), len(core.weights)
-    T, F = len(vocabulary.tasks), len(vocabulary.fidelities)
     level = np.zeros(m, dtype=np.int64) if points.fidelity is None else points.fidelity
     if readings.variance is not None:
         variance = noise_table(core, vocabulary)[points.task, level]
@@ -52,12 +50,9 @@ def noise_by_draw(core: Core, vocabulary: Vocabulary, points: Points) -> Floats:
         if not readings.variance.any():
             variance = np.where(variance == 0, readings.exact, variance)
         return np.tile(variance, (k, 1))
-    φ, levels = core.log_noise(), len(readings.groups)
     if readings.basis is not None:
-        along = readings.basis(core.scaled.inputs(points.x))  # (m, q)
-        return np.asarray(core.tails * np.exp(φ[:, level] + φ[:, levels:] @ along.T))
-    tables = [_by_task(core, np.exp(row[:levels]), T, F) for row in φ]
-    return np.asarray(core.tails * np.stack([table[points.task, level] for table in tables]))
+        return core.noise_by_draw_at(core.scaled.inputs(points.x))[:, level, np.arange(m)]
+    return np.stack([noise_table(core, vocabulary, draw)[points.task, level] for draw in range(k)])
 
 
 def noise_at(core: Core, vocabulary: Vocabulary, points: Points) -> Floats:

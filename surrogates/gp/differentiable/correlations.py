@@ -18,6 +18,7 @@ from torch.autograd import Function
 from .._settings import exact
 from ..custom import CustomCorrelations, dense_correlations
 from ..process import Correlations, StationaryCorrelations
+from .once import require_first_derivative
 from .radial import SquaredDistance, correlation
 
 
@@ -105,8 +106,8 @@ class _Cross(Function):
         return torch.from_numpy(np.stack([ψ.T for ψ in own.cross(_numpy(x), _numpy(z))]))
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None, None]:
+        require_first_derivative("kernels that are put together from others")
         z, x = (_numpy(places) for places in ctx.saved_tensors)
         weights = [_numpy(g) for g in gradients[0]]
         by_z = by_x = None
