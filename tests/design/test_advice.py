@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import xarray as xr
 from advised import COSTS, SCHEMA, candidates, fitted, table
 
 from surrogates import FittedHierarchicalGP, HierarchicalGP, Schema
-from surrogates.design import LevelSet, Map, Optimum, advise
+from surrogates.design import LevelSet, Loop, Map, Optimum, advise, run
 from surrogates.gp import Categorical, Smooth
 
 UNITS = {"x": "mm", "v": "m/s", "y": "um"}
@@ -252,6 +253,25 @@ def test_fidelities_with_functions_of_their_own_are_weighed() -> None:
     of_rough = advise(model, costs=1.0, goal=Map(fidelity="rough"), candidates=candidates())
     of_fine = advise(model, costs=1.0, candidates=candidates())
     assert of_rough["gain"].item() != of_fine["gain"].item()
+
+
+def test_a_loop_asks_for_it(tmp_path: Path) -> None:
+    first = table(n=12).drop_vars("s")
+    model = HierarchicalGP(SCHEMA, integrate=False)
+    suggest = partial(advise, costs=COSTS, bounds={"x": (0, 4), "v": (-1, 1)}, candidates=16)
+
+    def experiment(at: xr.Dataset) -> float:
+        return 40 + 3 * np.sin(2 * at["x"].item()) + 1.5 * at["v"].item() * at["x"].item()
+
+    with Loop(model, first, suggest, path=tmp_path / "loop.jsonl", repeat=True) as loop:
+        done = run(loop, experiment, evaluations=6, batch=2)
+        assert loop.data.sizes[loop.data["y"].dims[0]] == 18
+    made = done["cost"].to_numpy()[12:]
+    assert len(made) == 6
+    assert set(made) <= set(COSTS.values())
+    at = xr.Dataset(coords={"x": np.linspace(0, 4, 9), "v": np.linspace(-1, 1, 5)}).assign(part="a")
+    before, after = (model.fit(data).predict(at)["std"].mean() for data in (first, loop.data))
+    assert after < before
 
 
 @pytest.mark.parametrize("structure", ["autoregressive", "nonlinear"])
