@@ -91,7 +91,7 @@ class CustomCorrelations:
         import torch
 
         with torch.no_grad():
-            return [_dense(self.module, torch.from_numpy(x), torch.from_numpy(z)).numpy().copy()]
+            return [dense_correlations(self.module, torch.from_numpy(x), torch.from_numpy(z)).numpy().copy()]
 
     def diagonal(self, x: Floats) -> list[Floats]:
         """ψ(x_i, x_i) (n,), which need be neither one nor constant."""
@@ -118,7 +118,7 @@ class CustomCorrelations:
         import torch
 
         places = torch.from_numpy(z.copy()).requires_grad_()
-        ψ = _dense(self.module, torch.from_numpy(x), places)
+        ψ = dense_correlations(self.module, torch.from_numpy(x), places)
         (slope,) = torch.autograd.grad(ψ, places, torch.from_numpy(np.ascontiguousarray(weights[0])))
         return np.asarray(slope.numpy())
 
@@ -140,7 +140,7 @@ class CustomSolver:
         import torch
 
         design, module = self._design, self._kernel.at(state.shapes)
-        ψ = _dense(module, self._x, self._x)
+        ψ = dense_correlations(module, self._x, self._x)
         S, B = self._covariance(ψ.detach().numpy(), state)
         solution = reml(S, design.H, state.y[:, None], design.prior_precision.ravel())
         if order == 0:
@@ -210,7 +210,7 @@ def _check_inputs(kernel: Any, inputs: int) -> None:
 
     name = type(kernel).__name__
     try:
-        shape = tuple(_dense(kernel, *[torch.zeros(2, inputs, dtype=torch.float64)] * 2).shape)
+        shape = tuple(dense_correlations(kernel, *[torch.zeros(2, inputs, dtype=torch.float64)] * 2).shape)
     except (RuntimeError, IndexError, ValueError, AssertionError) as error:
         raise DataError(f"kernel {name} can't be evaluated at places of {inputs} inputs: {error}") from error
     if shape != (2, 2):
@@ -224,7 +224,7 @@ def _free(module: Any) -> list[tuple[str, torch.nn.Parameter]]:
     return [(name, p) for name, p in module.named_parameters() if p.requires_grad]
 
 
-def _dense(module: Any, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+def dense_correlations(module: Any, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     """ψ (n, m) between x (n, d) and z (m, d).
 
     Where both are the same places, gpytorch takes short cuts: a sum with a linear kernel factors its other part, which

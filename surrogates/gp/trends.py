@@ -78,18 +78,19 @@ class Trend:
         if self.name in ("linear", "quadratic"):
             parts.append(x[:, list(self.active)])
         if self.name == "quadratic":
-            parts += [(x[:, i] * x[:, j])[:, None] for i, j in self._pairs()]
+            parts += [(x[:, i] * x[:, j])[:, None] for i, j in self.pairs]
         return np.concatenate(parts, axis=1)
 
     def jacobian(self, x: Floats) -> Floats:
         """∂h/∂x.  x: (n, d) -> (n, p, d); central differences for a user's own basis."""
-        return np.concatenate([self._flat_jacobian(x), _unit_columns(self.own, x)], axis=1)
+        return np.concatenate([self.flat_jacobian(x), _unit_columns(self.own, x)], axis=1)
 
     def shared_jacobian(self, x: Floats) -> Floats:
         """∂/∂x of `shared_columns`.  x: (n, d) -> (n, r, d)."""
         return _unit_columns(self.shared, x)
 
-    def _flat_jacobian(self, x: Floats) -> Floats:
+    def flat_jacobian(self, x: Floats) -> Floats:
+        """∂/∂x of `flat_columns`.  x: (n, d) -> (n, p, d)."""
         n, d = x.shape
         if self.basis is not None:
             step = 1e-5
@@ -101,12 +102,14 @@ class Trend:
             for column, k in enumerate(self.active, start=1):
                 result[:, column, k] = 1.0
         if self.name == "quadratic":
-            for column, (i, j) in enumerate(self._pairs(), start=1 + len(self.active)):
+            for column, (i, j) in enumerate(self.pairs, start=1 + len(self.active)):
                 result[:, column, i] += x[:, j]
                 result[:, column, j] += x[:, i]
         return result
 
-    def _pairs(self) -> list[tuple[int, int]]:
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Inputs of every quadratic column."""
         return list(itertools.combinations_with_replacement(self.active, 2))
 
     def _custom(self, x: Floats) -> Floats:

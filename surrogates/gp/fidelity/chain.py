@@ -13,7 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from surrogates.errors import JitterWarning
 from surrogates.posterior import Moments, Slopes, mix, mix_slopes
 
-from ..process import Conditioned
+from ..process import Conditioned, block_of_union
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 #: Gauss-Hermite nodes over the parent's marginal, for functions that aren't linear in it
 NODES = 9
-#: joint draws that the covariance of a nonlinear chain is made of
-COVARIANCE_DRAWS = 400
+#: parents whose deviation, in scaled units, is below this count as known
+KNOWN = 1e-8
 
 
 class Nodes(NamedTuple):
@@ -82,14 +82,36 @@ class Chain:
         return Slopes(mean, variance)
 
     def covariance(self, x: Floats, task: Integers) -> Floats:
-        """Joint covariance (m, m) at x (m, d) of codes (m,); of a nonlinear chain, correlations come from joint draws."""
-        if self.linear or all(self.parents[l] is None for l, _ in self._by_level(task)):
-            return self._linear_covariance(x, task)
-        draws = self.sample(x, task, COVARIANCE_DRAWS, np.random.default_rng(0))
-        deviation = draws - draws.mean(axis=0)
-        spread = np.sqrt(np.maximum((deviation**2).mean(axis=0), np.finfo(float).tiny))
-        scaled = deviation / spread * np.sqrt(self.moments(x, task).variance)
-        return np.asarray(scaled.T @ scaled / len(draws))
+        """Joint covariance (m, m) at x (m, d) of codes (m,).
+
+        Cov(f_l, f_l') = ρ̂ρ̂' Cov(f_p, f_p') + Cov(ρ, ρ') E(f_p f_p') + Cov(g_l, g_l' | f_p, ρ) by levels, of which the last
+        two are the level's own covariance at the parent's mean, and Cov(ρ, ρ') Cov(f_p, f_p'). Where levels aren't linear,
+        b = Cov(f_l, f_p)/Var f_p has ρ's place (by Stein's lemma the covariance with the parent is then exact), and what
+        is left of the variance is correlated as the level's own process is at the parent's mean, which is our own rule.
+        """
+        total = np.zeros((0, 0))  # of all nodes so far
+        start: list[int] = []
+        asked: list[Integers] = []
+        for l, nodes in enumerate(self._nodes(x, task)):
+            start.append(len(total))
+            asked.append(nodes.asked)
+            p, k = self.parents[l], len(nodes.x)
+            if p is None:
+                cross, own = np.zeros((k, len(total))), self.levels[l].covariance(nodes.x, nodes.task)
+            else:
+                at = start[p] + nodes.parent
+                slope, own = self._joint_level(l, nodes, total[np.ix_(at, at)])
+                cross = slope[:, None] * total[at]
+            total = np.block([[total, cross.T], [cross, own]])
+        flat = np.concatenate(asked)
+        answer = np.empty((len(x), len(x)))
+        wanted = np.flatnonzero(flat >= 0)
+        answer[np.ix_(flat[wanted], flat[wanted])] = total[np.ix_(wanted, wanted)]
+        return answer
+
+    def cross_covariance(self, x: Floats, task: Integers, z: Floats, other: Integers) -> Floats:
+        """Covariance (m, k) between x (m, d) of codes (m,) and z (k, d) of codes (k,)."""
+        return block_of_union(self, x, task, z, other)
 
     def sample(self, x: Floats, task: Integers, count: int, generator: np.random.Generator) -> Floats:
         """Joint draws (count, m): of the roots, then of each level given its parent's draw."""
@@ -113,11 +135,10 @@ class Chain:
             for p, process, width in zip(self.parents, self.levels, self.widths, strict=True)
         )
 
-    @cached_property
+    @property
     def _quadrature(self) -> tuple[Floats, Floats]:
         """Nodes and weights for a standard normal variable."""
-        nodes, weights = np.polynomial.hermite_e.hermegauss(2 if self.linear else NODES)
-        return nodes, weights / weights.sum()
+        return gauss_hermite(linear=self.linear)
 
     def _by_level(self, task: Integers) -> Iterator[tuple[int, Integers]]:
         """Levels that are asked for, and the questions."""
@@ -149,7 +170,7 @@ class Chain:
         parent, by_x = self._slopes(p, x, task)
         deviation = np.sqrt(parent.variance)[:, None]
         # where the parent is known, its deviation has a kink; there it counts as flat
-        change = np.divide(by_x.variance, 2 * deviation, out=np.zeros(x.shape), where=deviation > 1e-8)
+        change = np.divide(by_x.variance, 2 * deviation, out=np.zeros(x.shape), where=deviation > KNOWN)
         moments, slopes = [], []
         for ξ, z in zip(self._quadrature[0], self._at_nodes(l, x, parent), strict=True):
             by_z = self.levels[l].slopes(z, task)
@@ -195,35 +216,36 @@ class Chain:
                 draws[i] = process.sample(z, nodes.task, 1, generator)[0]
         return draws
 
-    def _linear_covariance(self, x: Floats, task: Integers) -> Floats:
-        """Cov(f_l, f_l') = ρ̂ρ̂' Cov(f_p, f_p') + Cov(ρ, ρ') E(f_p f_p') + Cov(g_l, g_l' | f_p, ρ) by levels.
+    def _joint_level(self, l: int, nodes: Nodes, parent: Floats) -> tuple[Floats, Floats]:
+        """Cov(f_l, f_p)/Var f_p (k,) at the nodes, and their covariance (k, k), from the parent's (k, k) there."""
+        p, process = self.parents[l], self.levels[l]
+        assert p is not None
+        moments = self._moments(p, nodes.x, nodes.task)
+        own = process.covariance(self._with_parent(l, nodes.x, moments.mean), nodes.task)
+        if self.linear:
+            coefficients = self.coefficients[l]
+            assert coefficients is not None
+            ρ = coefficients.mean[nodes.task]
+            spread = np.outer(ρ, ρ) + coefficients.covariance[np.ix_(nodes.task, nodes.task)]
+            return ρ, own + spread * parent
+        ξ, weights = self._quadrature
+        parts = [process.moments(z, nodes.task) for z in self._at_nodes(l, nodes.x, moments)]
+        deviation, total = np.sqrt(moments.variance), mix(parts, weights).variance
+        together = np.asarray(sum(w * node * part.mean for node, w, part in zip(ξ, weights, parts, strict=True)))
+        b = np.divide(together, deviation, out=np.zeros_like(deviation), where=deviation > KNOWN)
+        spread = np.sqrt(np.maximum(np.diagonal(own), 0.0))
+        rest = np.sqrt(np.maximum(total - b**2 * moments.variance, 0.0))
+        share = np.divide(rest, spread, out=np.zeros_like(spread), where=spread > 0)
+        covariance = np.outer(b, b) * parent + np.outer(share, share) * own
+        np.fill_diagonal(covariance, total)
+        return b, covariance
 
-        The last two are the level's own covariance at the parent's mean, and Cov(ρ, ρ') Cov(f_p, f_p').
-        """
-        total = np.zeros((0, 0))  # of all nodes so far
-        start: list[int] = []
-        asked: list[Integers] = []
-        for l, nodes in enumerate(self._nodes(x, task)):
-            start.append(len(total))
-            asked.append(nodes.asked)
-            p, k = self.parents[l], len(nodes.x)
-            if p is None:
-                cross, own = np.zeros((k, len(total))), self.levels[l].covariance(nodes.x, nodes.task)
-            else:
-                mean = self._moments(p, nodes.x, nodes.task).mean
-                own = self.levels[l].covariance(self._with_parent(l, nodes.x, mean), nodes.task)
-                coefficients = self.coefficients[l]
-                assert coefficients is not None
-                ρ, at = coefficients.mean[nodes.task], start[p] + nodes.parent
-                cross = ρ[:, None] * total[at]
-                spread = np.outer(ρ, ρ) + coefficients.covariance[np.ix_(nodes.task, nodes.task)]
-                own += spread * total[np.ix_(at, at)]
-            total = np.block([[total, cross.T], [cross, own]])
-        flat = np.concatenate(asked)
-        answer = np.empty((len(x), len(x)))
-        wanted = np.flatnonzero(flat >= 0)
-        answer[np.ix_(flat[wanted], flat[wanted])] = total[np.ix_(wanted, wanted)]
-        return answer
+
+@cache
+def gauss_hermite(*, linear: bool) -> tuple[Floats, Floats]:
+    """Nodes and weights of integrals over a standard normal variable: of functions that are linear in it, or not."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(2 if linear else NODES)
+    return nodes, weights / weights.sum()
 
 
 def _coefficients(process: Conditioned, width: float) -> Coefficients:
