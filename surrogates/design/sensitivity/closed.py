@@ -204,7 +204,7 @@ def _expected(posterior: Posterior, sets: Sequence[Subset]) -> Floats:
     nothing = explained(grams, outers, ())
     unsure = [float(np.vdot(C, explained(grams, outers, S) - nothing)) for S in sets]
     mean = _mean_variances(products, c, sets)
-    return mean + np.maximum(posterior.prior_variances(sets) + np.array(unsure), 0.0)
+    return np.asarray(mean + np.maximum(posterior.prior_variances(sets) + np.array(unsure), 0.0))
 
 
 def _of_mean(posteriors: Sequence[Posterior], weights: Floats, sets: Sequence[Subset]) -> Floats:
