@@ -191,7 +191,7 @@ def fitted() -> object:
         ({}, "task isn't given, and the model knows 's', 't'"),
         ({"task": "u"}, "unknown task 'u'; the model knows 's', 't'"),
         ({"task": "s", "fidelity": "low"}, "fidelity is 'low', but the model's schema names no fidelity"),
-        ({"task": "s", "distributions": {"z": (0, 1)}}, "distributions names \\['z'\\]; the model's inputs"),
+        ({"task": "s", "distributions": {"z": (0, 1)}}, "distributions names \\['z'\\]; inputs that have one are"),
         ({"task": "s", "distributions": {"a": (1, 0)}}, "the bounds of 'a' are \\(1, 0\\).*the lower one first"),
         ({"task": "s", "distributions": {"a": (0, np.nan)}}, "the bounds of 'a' are \\(0, nan\\)"),
         ({"task": "s", "distributions": {"a": (0, np.inf)}}, "must be finite"),

@@ -16,9 +16,9 @@ from scipy import stats
 from scipy.special import erf
 
 from surrogates import HierarchicalGP, Schema, as_dataset
+from surrogates.design.laws import Input, make_inputs
 from surrogates.design.sensitivity.closed import _mean_variances, closed_variances, make_posteriors
 from surrogates.design.sensitivity.factors import LabelFactor, PeriodicFactor, SmoothFactor
-from surrogates.design.sensitivity.inputs import Input, make_inputs
 from surrogates.design.sensitivity.inside import look_inside
 from surrogates.design.sensitivity.paths import draw_paths
 from surrogates.design.sensitivity.products import Products, explained, tensor, tensor_variance
@@ -79,7 +79,7 @@ def test_labels_have_probabilities() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             make_inputs(("m",), {"m": given_}, {}, {"m": ("gold", "iron")})
-    with pytest.raises(ValueError, match="doesn't keep the range of 'x'"):
+    with pytest.raises(ValueError, match="the range of 'x' isn't known"):
         make_inputs(("x",), None, {}, {})
 
 

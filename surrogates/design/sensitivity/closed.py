@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from surrogates.gp.process import Conditioned
 
+from ..laws import Input
 from .factors import Part
-from .inputs import Input
 from .inside import Inside
 from .paths import draw_paths, trend_columns
 from .products import Products, explained, stacked, tensor, tensor_variance

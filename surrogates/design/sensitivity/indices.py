@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from surrogates.errors import DataError, JitterWarning
 from surrogates.gp.fitted import FittedHierarchicalGP
 
+from ..laws import Input, make_inputs
 from ..questions import Fitted, places, ranges, refuse_vectors, require_label
 from .closed import Subset, closed_variances, make_posteriors, shared_out
-from .inputs import Input, make_inputs
 from .inside import Inside, look_inside
 from .paths import Paths, draw_paths
 from .sampled import Estimated, Sampled, SetOfDraws, sampled_variances
@@ -103,8 +103,10 @@ def sobol_indices(
     --------
     >>> import numpy as np
     >>> from surrogates import HierarchicalGP, Schema, as_dataset
-    >>> x = np.random.default_rng(0).random((40, 2))
-    >>> data = as_dataset(x, x[:, 0] + 0.5 * x[:, 1], inputs=["a", "b"])
+    >>> generator = np.random.default_rng(0)
+    >>> x = generator.random((40, 2))
+    >>> y = x[:, 0] + 0.5 * x[:, 1] + 0.01 * generator.standard_normal(40)
+    >>> data = as_dataset(x, y, inputs=["a", "b"])
     >>> fitted = HierarchicalGP(Schema(inputs=("a", "b"), target="y"), kernel="rbf").fit(data)
     >>> found = sobol_indices(fitted, distributions={"a": (0, 1), "b": (0, 1)})
     >>> found["first_order"].values.round(2).tolist()  # 1 : 1/4
