@@ -102,7 +102,9 @@ def hierarchical(schema: Schema, data: xr.Dataset, **options: Any) -> Any:
     return botorch_model(fitted, task=None if schema.task is None else NEW)
 
 
-def log_ei(believed: Believed, *, count: int, seed: int, pending: xr.Dataset | None, inputs: tuple[str, ...]) -> xr.Dataset:
+def log_ei(
+    believed: Believed, *, count: int, seed: int, pending: xr.Dataset | None, inputs: tuple[str, ...]
+) -> xr.Dataset:
     """The place of greatest expected improvement."""
     from botorch.acquisition import LogExpectedImprovement
     from botorch.optim import optimize_acqf

@@ -105,7 +105,9 @@ def member(base: MultiFidelityFunction, generator: np.random.Generator) -> Funct
     shift = generator.uniform(-TRANSLATION, TRANSLATION, d)
     scale, offset = generator.uniform(1 - SCALING, 1 + SCALING), generator.uniform(-OFFSET, OFFSET)
     own = _random_function(generator, d)
-    return partial(_value, base=base, low=low, width=high - low, shift=shift, scale=scale / spread, offset=offset, own=own)
+    return partial(
+        _value, base=base, low=low, width=high - low, shift=shift, scale=scale / spread, offset=offset, own=own
+    )
 
 
 def _value(

@@ -41,7 +41,6 @@ def noise_by_draw(core: Core, vocabulary: Vocabulary, points: Points) -> Floats:
     fidelity, the first is meant. Where readings are exact it is what stands for zero on the diagonal.
     """
     readings, m, k = core.scaled.readings, len(points.x), len(core.weights)
-    T, F = len(vocabulary.tasks), len(vocabulary.fidelities)
     level = np.zeros(m, dtype=np.int64) if points.fidelity is None else points.fidelity
     if readings.variance is not None:
         variance = noise_table(core, vocabulary)[points.task, level]

@@ -185,15 +185,15 @@ def test_the_seed_alone_decides() -> None:
     fitted = parabola(integrate=False)
     np.random.seed(1)  # noqa: NPY002  emcee would read it
     one = calibrate(fitted, 1.0, std=0.2, draws=100, seed=3)
-    state: Any = np.random.get_state()
-    before = state[1].copy()  # noqa: NPY002
+    state: Any = np.random.get_state()  # noqa: NPY002
+    before = state[1].copy()
     np.random.seed(2)  # noqa: NPY002
     xr.testing.assert_identical(one, calibrate(fitted, 1.0, std=0.2, draws=100, seed=3))
     other = calibrate(fitted, 1.0, std=0.2, draws=100, seed=4)
     assert not np.array_equal(one["x"], other["x"])
     np.random.seed(1)  # noqa: NPY002
-    after: Any = np.random.get_state()
-    assert np.array_equal(before, after[1])  # noqa: NPY002  nothing was drawn from it
+    after: Any = np.random.get_state()  # noqa: NPY002
+    assert np.array_equal(before, after[1])  # nothing was drawn from it
 
 
 def test_what_can_t_be_explained_is_told() -> None:

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from surrogates.errors import DataError, FitWarning
 from surrogates.gp.differentiable import FittedProcess
 
+from ..labelled import ranges, refuse_vectors
 from ..laws import Input, make_inputs
-from ..questions import ranges, refuse_vectors
 from .chain import TIMES, Chain, run_chain
 from .evidence import Evidence, Given, make_evidence, unknown_inputs
 

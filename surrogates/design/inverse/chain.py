@@ -72,7 +72,7 @@ def run_chain(log_likelihood: LogLikelihood, p: int, *, walkers: int, most_steps
         nonlocal evaluations
         evaluations += len(u)
         found = log_likelihood(u)
-        return np.where(np.isnan(found), -np.inf, found)
+        return np.asarray(np.where(np.isnan(found), -np.inf, found))
 
     start = _annealed(counted, p, walkers, generator)
     sampler = _sampler(emcee, counted, walkers, p, 1.0, generator)
@@ -122,7 +122,7 @@ def _annealed(log_likelihood: LogLikelihood, p: int, walkers: int, generator: np
         chosen = _systematic(weights, walkers, generator)
         u, β = _apart(u[chosen], generator), β + step
         if β >= 1.0:
-            return u
+            break
         sampler = _sampler(emcee, log_likelihood, walkers, p, β, generator)
         u = np.asarray(sampler.run_mcmc(u, STEPS, skip_initial_state_check=True).coords)
         values = log_likelihood(u)

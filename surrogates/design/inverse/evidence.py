@@ -29,7 +29,7 @@ from surrogates.gp.differentiable import FittedProcess, JointPosterior, joint_po
 from surrogates.gp.fidelity.fitted import FittedMultiFidelityGP
 from surrogates.schema import Table, as_labelled
 
-from ..questions import ranges, require_label
+from ..labelled import ranges, require_label
 
 Floats = NDArray[np.float64]
 #: what is added to every variance, as a share of the target's squared spread: rounding of exact readings

