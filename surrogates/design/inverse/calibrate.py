@@ -15,12 +15,12 @@ from surrogates.gp.differentiable import FittedProcess
 
 from ..labelled import ranges, refuse_vectors
 from ..laws import Input, make_inputs
-from .chain import TIMES, Chain, run_chain
+from .chain import DISAGREE, TIMES, Chain, run_chain
 from .evidence import Evidence, Given, make_evidence, unknown_inputs
 
 Floats = NDArray[np.float64]
-#: what the walkers' disagreement, and the probability of readings as far off as those observed, are warned of
-DISAGREE, UNLIKELY = 1.1, 1e-3
+#: below this probability of readings as far off as those observed, their misfit is warned of
+UNLIKELY = 1e-3
 #: walkers, and more for every unknown input
 WALKERS, WALKERS_EACH = 48, 8
 
@@ -61,6 +61,7 @@ def calibrate(
     discrepancy : standard deviation of what the surrogate's function and the world differ by, own to each reading
     draws : how many to give back, evenly spaced along the chain
     walkers, steps : of the ensemble, and its steps at the most; it stops once the chain has 30 autocorrelation times
+        and walkers agree
     seed : of everything random
 
     Returns

@@ -31,6 +31,8 @@ POINTS, STEPS, POWERS = 2048, 8, 60
 NARROW = 0.15
 #: steps between two looks at the autocorrelation time, of which so many make a chain long enough
 LOOK, TIMES = 100, 30
+#: r_hat from which on walkers disagree
+DISAGREE = 1.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,7 @@ class Chain:
 
 
 def run_chain(log_likelihood: LogLikelihood, p: int, *, walkers: int, most_steps: int, seed: int) -> Chain:
-    """Walk until the chain has 30 autocorrelation times, after a warm-up of the first fifth, or for `most_steps`.
+    """Walk until the chain has 30 autocorrelation times and walkers agree, after a warm-up of the first fifth, or for `most_steps`.
 
     Raises
     ------
@@ -79,7 +81,7 @@ def run_chain(log_likelihood: LogLikelihood, p: int, *, walkers: int, most_steps
     state, steps = sampler.run_mcmc(start, min(LOOK, most_steps), skip_initial_state_check=True), min(LOOK, most_steps)
     while steps < most_steps:
         kept = sampler.get_chain(discard=steps // 5)
-        if len(kept) >= TIMES * _time(emcee, kept).max():
+        if len(kept) >= TIMES * _time(emcee, kept).max() and (_r_hat(kept) < DISAGREE).all():
             break
         more = min(LOOK, most_steps - steps)
         state, steps = sampler.run_mcmc(state, more, skip_initial_state_check=True), steps + more
