@@ -58,7 +58,7 @@ class Chain:
 
 
 def run_chain(log_likelihood: LogLikelihood, p: int, *, walkers: int, most_steps: int, seed: int) -> Chain:
-    """Walk until the chain has 30 autocorrelation times and walkers agree, after a warm-up of the first fifth, or for `most_steps`.
+    """Walk until the chain, without a fifth for warm-up, has 30 autocorrelation times and walkers agree, or `most_steps`.
 
     Raises
     ------

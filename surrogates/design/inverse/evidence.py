@@ -80,14 +80,17 @@ class Evidence:
         return np.concatenate([self._log_likelihood(part) for part in self._blocks(θ)])
 
     def _log_likelihood(self, θ: Floats) -> Floats:
+        return np.asarray(torch.logsumexp(self._by_draw(θ)[0], dim=0).numpy())
+
+    def _by_draw(self, θ: Floats) -> tuple[Tensor, Tensor]:
+        """Weighted log densities and χ² of every draw: (k, m) each."""
         mean, covariance, weights = self._predicted(θ)
         factor, failed = torch.linalg.cholesky_ex(covariance)
         residual = (torch.from_numpy(self.z) - mean).unsqueeze(-1)
-        half = torch.linalg.solve_triangular(factor, residual, upper=False).squeeze(-1)
+        squares = torch.linalg.solve_triangular(factor, residual, upper=False).squeeze(-1).square().sum(dim=-1)
         log_det = 2 * torch.log(torch.diagonal(factor, dim1=-2, dim2=-1)).sum(dim=-1)
-        each = -0.5 * ((half**2).sum(dim=-1) + log_det + len(self.z) * math.log(2 * math.pi))
-        each = torch.where(failed > 0, -torch.inf, each)
-        return np.asarray(torch.logsumexp(each + torch.log(weights)[:, None], dim=0).numpy())
+        each = -0.5 * (squares + log_det + len(self.z) * math.log(2 * math.pi)) + torch.log(weights)[:, None]
+        return torch.where(failed > 0, -torch.inf, each), squares
 
     def predict(self, θ: Floats) -> Prediction:
         """Of readings like those observed, in the units of `z`."""
@@ -101,14 +104,14 @@ class Evidence:
         return Prediction(*(np.concatenate(both) for both in zip(*parts, strict=True)))
 
     def tail(self, θ: Floats) -> Floats:
-        """Probability (m,) that readings drawn at θ (m, p) lie as far from what is predicted as those observed, by χ²."""
+        """Probability (m,) that readings drawn at θ (m, p) lie as far from what is predicted as those observed, by χ².
+
+        Of each draw of hyper-parameters, which count as likely as the observed makes them.
+        """
         found = []
         for part in self._blocks(θ):
-            mean, covariance, weights = self._predicted(part)
-            factor = torch.linalg.cholesky_ex(covariance)[0]
-            residual = (torch.from_numpy(self.z) - mean).unsqueeze(-1)
-            half = torch.linalg.solve_triangular(factor, residual, upper=False).squeeze(-1)
-            found.append(weights.numpy() @ chi2.sf((half**2).sum(dim=-1).numpy(), len(self.z)))
+            each, squares = self._by_draw(part)
+            found.append((torch.softmax(each, dim=0).numpy() * chi2.sf(squares.numpy(), len(self.z))).sum(axis=0))
         return np.concatenate(found)
 
     def _predicted(self, θ: Floats) -> tuple[Tensor, Tensor, Tensor]:
