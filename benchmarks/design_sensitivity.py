@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def indices(name: str, function: Callable[[Floats], Floats], d: int, n: int) -> 
     print(f"  {'closed form, expectations and mean':44} {seconds:8.2f} s   error below 1e-8")
     print(f"  {'closed form, with 128 draws of the function':44} {with_draws:8.2f} s")
     for samples in SAMPLES:
-        seconds, found = timed(lambda samples=samples: by_salib(fitted, samples))
+        seconds, found = timed(partial(by_salib, fitted, samples))
         wanted = exact["first_order_of_mean"].values, exact["total_of_mean"].values
         error = max(float(abs(a - b).max()) for a, b in zip(found, wanted, strict=True))
         text = f"SALib of the mean, {samples * (d + 2)} predictions"
@@ -95,7 +96,7 @@ def calibrations() -> None:
             x[:, int(name[1])] = column
         y = ishigami(x) + 0.3 * generator.standard_normal(readings)
         observed = xr.Dataset({"y": ("n", y), **table})
-        seconds, found = timed(lambda observed=observed: calibrate(fitted, observed, std=0.3))
+        seconds, found = timed(partial(calibrate, fitted, observed, std=0.3))
         attrs = found.attrs
         print(
             f"  {readings} readings, {unknown} unknown: {seconds:6.1f} s, {attrs['evaluations']:6d} likelihoods, "

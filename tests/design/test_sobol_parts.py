@@ -21,7 +21,7 @@ from surrogates.design.sensitivity.closed import _mean_variances, closed_varianc
 from surrogates.design.sensitivity.factors import LabelFactor, PeriodicFactor, SmoothFactor
 from surrogates.design.sensitivity.inside import look_inside
 from surrogates.design.sensitivity.paths import draw_paths
-from surrogates.design.sensitivity.products import Products, explained, tensor, tensor_variance
+from surrogates.design.sensitivity.products import Products, tensor, tensor_variance
 from surrogates.gp.kernels import KERNELS
 from surrogates.gp.terms import Categorical, Periodic, Smooth
 
@@ -159,7 +159,6 @@ def test_sums_of_products_by_tensor_and_by_grams_and_by_definition(sizes: list[i
     mean = float((joint * f).sum())
     made = tensor(products, c)
     assert made is not None
-    outers = [np.outer(m, m) for m in products.means]
     for size in range(len(sizes) + 1):
         for S in itertools.combinations(range(len(sizes)), size):
             kept = f
@@ -167,7 +166,7 @@ def test_sums_of_products_by_tensor_and_by_grams_and_by_definition(sizes: list[i
                 kept = np.tensordot(kept, weights[k], (k, 0))
             own = np.einsum(",".join("ijkl"[:size]) + "->" + "ijkl"[:size], *(weights[k] for k in S)) if S else 1.0
             wanted = float((own * (kept - mean) ** 2).sum())
-            by_gram = c @ explained(products.grams(), outers, S) @ c - mean**2
+            by_gram = c @ products.crossed(products, S) @ c - mean**2
             assert tensor_variance(*made, S) == pytest.approx(wanted, abs=1e-10)
             assert by_gram == pytest.approx(wanted, abs=1e-10)
             if len(S) == 1:
