@@ -89,6 +89,9 @@ class Objective:
     def constraint(self, *, at_least: float | None = None, at_most: float | None = None) -> NonlinearConstraint:
         """Limits to the measure, for `scipy.optimize.minimize`; `maximize` turns no sign here.
 
+        It comes with a quasi-Newton Hessian, since SLSQP and COBYLA warn of any other. "trust-constr" takes the exact one:
+        ``constraint.hess = lambda x, v: v[0] * objective.hess(x)``.
+
         Raises
         ------
         DataError
@@ -98,16 +101,7 @@ class Objective:
         plain = Objective(self.response, self.measure, False, self.bounds)
         low = -np.inf if at_least is None else float(at_least)
         high = np.inf if at_most is None else float(at_most)
-        return NonlinearConstraint(plain, low, high, jac=plain.jac, hess=plain._hessian_of_constraint())
-
-    def _hessian_of_constraint(self) -> Any:
-        """(x, multipliers (1,)) -> Hessian; a quasi-Newton one where there is none."""
-        data = self.response.bounds()
-        try:
-            self.hess(0.5 * (data.lb + data.ub))
-        except DataError:
-            return BFGS()
-        return lambda x, v: v[0] * self.hess(x)
+        return NonlinearConstraint(plain, low, high, jac=plain.jac, hess=BFGS())
 
     def _products(self, x: ArrayLike, vectors: Floats) -> Floats:
         x = self.response.checked(x)

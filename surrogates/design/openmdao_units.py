@@ -102,7 +102,13 @@ def _spelt(units: str) -> str:
         return SPELLINGS[units.strip()]
     text = units.replace("^", "**").replace("·", "*").replace("²", "**2").replace("³", "**3")
     text = re.sub(r"(?<=[\w)])\s+(?=[A-Za-z(])", "*", text.strip()).replace(" ", "")
-    return WORD.sub(lambda word: SPELLINGS.get(word[0], word[0]), text)
+    return WORD.sub(_in_product, text)
+
+
+def _in_product(word: re.Match[str]) -> str:
+    """A name inside a product or quotient, in brackets where OpenMDAO spells it as a product."""
+    spelt = SPELLINGS.get(word[0], word[0])
+    return f"({spelt})" if "*" in spelt else spelt
 
 
 def _is_known(valid_units: object, text: str) -> bool:
