@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from surrogates.control import FittedFamily
 from surrogates.errors import DataError, missing_extra
 from surrogates.gp.differentiable import FittedProcess
 
 from .measures import Mean, Measure
 from .openmdao_units import openmdao_units
+from .policy_outputs import PolicyOutputs
 from .response import Response
 
 try:
@@ -80,12 +82,12 @@ class OpenMDAOComponent(om.ExplicitComponent):  # type: ignore[misc]
         self.vec_size = check_size(vec_size)
         response, given = self.response, _known(units, (*self.response.inputs, self.response.target))
         check_names(response.inputs, tuple(self.measures))
-        self._units: dict[str, str | None] = {
+        self._spelt: dict[str, str | None] = {
             name: openmdao_units(response.units(name), name, given=given) for name in response.inputs
         }
         for name, measure in self.measures.items():
             target = response.target
-            self._units[name] = (
+            self._spelt[name] = (
                 None
                 if measure.kind == "probability"
                 else openmdao_units(
@@ -97,7 +99,7 @@ class OpenMDAOComponent(om.ExplicitComponent):  # type: ignore[misc]
         """Inputs at the middle of the data, outputs, and the partials' pattern."""
         box = self.response.bounds()
         middle = dict(zip(self.response.inputs, 0.5 * (box.lb + box.ub), strict=True))
-        declare(self, middle, dict.fromkeys(self.measures, ""), self._units)
+        declare(self, middle, list(self.measures), self._spelt)
 
     def compute(self, inputs: Any, outputs: Any, *_: Any) -> None:
         """All measures at all designs."""
@@ -116,8 +118,85 @@ class OpenMDAOComponent(om.ExplicitComponent):  # type: ignore[misc]
         return self.response.checked(columns(inputs, self.response.inputs), many=True)
 
 
+class OpenMDAOPolicy(om.ExplicitComponent):  # type: ignore[misc]
+    """The optimal first control, and the optimal cost, of a family of control problems as an OpenMDAO component.
+
+    Inputs are what varies in the family: states, the initial time, parameters, `vec_size` cases each. Outputs are the
+    controls, by their names; and the optimal cost, if it is given a name. For a family over states and initial time the
+    controls are a feedback law u(t, x).
+
+    The cost and its partials are those of the extremal that two Newton steps make of the network's (some ms); partials are
+    the costates at the start, minus the Hamiltonian, and the integral of its derivative by parameters (envelope theorem).
+
+    Parameters
+    ----------
+    fitted : a family, as `OptimalControlNet.fit` makes it of a `Family`
+    cost : name of the output that holds the optimal cost; None for none
+    vec_size : how many cases are evaluated at once
+    units : of inputs and outputs, as OpenMDAO calls them; a problem has none
+
+    Raises
+    ------
+    DataError
+        If it isn't a fitted family; if an initial state is free; names that clash; and, when it runs, if an input lies
+        outside the range that was fitted.
+    UnitsError
+        If OpenMDAO doesn't know the units.
+    """
+
+    def __init__(
+        self,
+        fitted: FittedFamily,
+        *,
+        cost: str | None = None,
+        vec_size: int = 1,
+        units: Mapping[str, str | None] | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(fitted, FittedFamily):
+            raise DataError(
+                f"a {type(fitted).__name__} is no family of control problems; fit one, by "
+                f"OptimalControlNet().fit(problem.over(...)), so that there are inputs to choose"
+            )
+        self.fitted, self.cost, self.vec_size = fitted, cost, check_size(vec_size)
+        self._answers = PolicyOutputs(fitted)
+        self._answers.check()
+        names = (*fitted.family.problem.controls, *([] if cost is None else [cost]))
+        check_names(fitted.inputs, names)
+        given = _known(units, (*fitted.inputs, *names))
+        self._spelt = {name: openmdao_units(None, name, given=given) for name in (*fitted.inputs, *names)}
+
+    def setup(self) -> None:
+        """Inputs at the middle of their ranges, outputs, and the partials' pattern."""
+        low, high = self.fitted.family.ranges
+        middle = dict(zip(self.fitted.inputs, (0.5 * (low + high)).tolist(), strict=True))
+        declare(self, middle, [name for name in self._spelt if name not in middle], self._spelt)
+
+    def compute(self, inputs: Any, outputs: Any, *_: Any) -> None:
+        """Controls of all cases, and their costs."""
+        x = self._x(inputs)
+        for name, u in zip(self.fitted.family.problem.controls, self._answers.controls(x).T, strict=True):
+            outputs[name] = u
+        if self.cost is not None:
+            outputs[self.cost] = self._answers.costs(x)
+
+    def compute_partials(self, inputs: Any, partials: Any, *_: Any) -> None:
+        """Of the network by autograd, of the cost by the envelope theorem."""
+        x = self._x(inputs)
+        slopes = self._answers.control_slopes(x)  # (n, m, d)
+        found = dict(zip(self.fitted.family.problem.controls, slopes.transpose(1, 0, 2), strict=True))
+        if self.cost is not None:
+            found[self.cost] = self._answers.cost_slopes(x)
+        for name, slope in found.items():
+            for k, own in enumerate(self.fitted.inputs):
+                partials[name, own] = slope[:, k]
+
+    def _x(self, inputs: Any) -> Floats:
+        return self._answers.checked(columns(inputs, self.fitted.inputs))
+
+
 def declare(
-    component: Any, inputs: Mapping[str, float], outputs: Mapping[str, str], units: Mapping[str, str | None]
+    component: Any, inputs: Mapping[str, float], outputs: Sequence[str], units: Mapping[str, str | None]
 ) -> None:
     """Vectors of `vec_size` values; an output's value k depends on the inputs' values k alone."""
     size = component.vec_size
@@ -126,7 +205,7 @@ def declare(
     for name in outputs:
         component.add_output(name, val=np.ones(size), units=units[name])
     each = np.arange(size)
-    component.declare_partials(list(outputs), list(inputs), rows=each, cols=each)
+    component.declare_partials(outputs, list(inputs), rows=each, cols=each)
 
 
 def columns(inputs: Any, names: Sequence[str]) -> Floats:
