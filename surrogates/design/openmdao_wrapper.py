@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from surrogates.battery import AdaptedUnits
+from surrogates.battery.intake import Data
 from surrogates.control import FittedFamily
 from surrogates.errors import DataError, missing_extra
 from surrogates.gp.differentiable import FittedProcess
 
+from .battery_outputs import schedule
 from .measures import Mean, Measure
 from .openmdao_units import openmdao_units
 from .policy_outputs import PolicyOutputs
@@ -193,6 +196,118 @@ class OpenMDAOPolicy(om.ExplicitComponent):  # type: ignore[misc]
 
     def _x(self, inputs: Any) -> Floats:
         return self._answers.checked(columns(inputs, self.fitted.inputs))
+
+
+class OpenMDAOBattery(om.ExplicitComponent):  # type: ignore[misc]
+    """A room as a store: power schedule in, temperature and state of charge out, as an OpenMDAO component.
+
+    Input `power` (H,) [kW] over the H steps ahead. Outputs over the ends of the steps: `temperature` (H,) [degC],
+    `state_of_charge` (H,), 1 at the cold edge of the comfort band and 0 at the warm one, `temperature_std` (H,) [K] of the
+    forecast, which no power changes. Values are those of `AdaptedUnits.predict`; partials are exact, lower triangular.
+
+    Parameters
+    ----------
+    units : an adapted room, or several, of which `data` names one
+    data : weather of the rows ahead, as `AdaptedUnits.plan` takes it; power there is not used
+    start : stamp of the last row of readings, if it isn't the last with an indoor temperature
+
+    Attributes
+    ----------
+    power_limit : the largest power that the unit draws [kW], an upper bound for the schedule
+
+    Raises
+    ------
+    DataError
+        If there are several rooms ahead; as `AdaptedUnits.plan`; when it runs, if power is negative or not finite.
+    """
+
+    def __init__(self, units: AdaptedUnits, data: Data, *, start: str | np.datetime64 | None = None) -> None:
+        super().__init__()
+        self._schedule = schedule(units, data, start)
+        self.power_limit = self._schedule.most
+
+    def setup(self) -> None:
+        """Input without power, outputs, and the partials' triangle."""
+        H = len(self._schedule.passive)
+        self.add_input("power", val=np.zeros(H), units="kW")
+        add_thermal_outputs(self, H)
+        self.add_output("temperature_std", val=self._schedule.std, units="degK")
+        self._rows, self._columns = np.tril_indices(H)
+        self.declare_partials(["temperature", "state_of_charge"], "power", rows=self._rows, cols=self._columns)
+
+    def compute(self, inputs: Any, outputs: Any, *_: Any) -> None:
+        """The forecast under the schedule."""
+        air = self._schedule.temperature(self._power(inputs))
+        low, high = self._schedule.comfort
+        outputs["temperature"], outputs["state_of_charge"] = air, (high - air) / (high - low)
+        outputs["temperature_std"] = self._schedule.std
+
+    def compute_partials(self, inputs: Any, partials: Any, *_: Any) -> None:
+        """Responses of the room to heat, times what a little more power gives."""
+        slopes = self._schedule.slopes(self._power(inputs))[self._rows, self._columns]
+        low, high = self._schedule.comfort
+        partials["temperature", "power"], partials["state_of_charge", "power"] = slopes, -slopes / (high - low)
+
+    def _power(self, inputs: Any) -> Floats:
+        return self._schedule.checked(np.array(inputs["power"]), "power", 0.0, np.inf)
+
+
+class OpenMDAOThermostat(om.ExplicitComponent):  # type: ignore[misc]
+    """A room under a thermostat: set-points in, power and temperature out, as an OpenMDAO component.
+
+    Input `set_point` (H,) [degC] over the H steps ahead. Outputs over the ends of the steps: `power` (H,) [kW] that holds
+    them as far as the unit can, `temperature` (H,) [degC], `state_of_charge` (H,). The room is that of the forecast at the
+    fingerprint's mode, whereas `AdaptedUnits.plan` gives means over draws. Partials are exact; they jump where the unit
+    starts to cool or reaches its limit.
+
+    Parameters
+    ----------
+    units, data, start : as for `OpenMDAOBattery`
+
+    Raises
+    ------
+    DataError
+        As `OpenMDAOBattery`; when it runs, if a set-point isn't between -30 and 60 degC.
+    """
+
+    def __init__(self, units: AdaptedUnits, data: Data, *, start: str | np.datetime64 | None = None) -> None:
+        super().__init__()
+        self._schedule = schedule(units, data, start)
+
+    def setup(self) -> None:
+        """Input in the middle of the comfort band, outputs, and the partials' triangle."""
+        H = len(self._schedule.passive)
+        self.add_input("set_point", val=np.full(H, sum(self._schedule.comfort) / 2), units="degC")
+        self.add_output("power", val=np.zeros(H), units="kW")
+        add_thermal_outputs(self, H)
+        self._rows, self._columns = np.tril_indices(H)
+        names = ["power", "temperature", "state_of_charge"]
+        self.declare_partials(names, "set_point", rows=self._rows, cols=self._columns)
+
+    def compute(self, inputs: Any, outputs: Any, *_: Any) -> None:
+        """Closed loop, step by step."""
+        power, _slopes = self._schedule.held(self._set_point(inputs))
+        air = self._schedule.temperature(power)
+        low, high = self._schedule.comfort
+        outputs["power"], outputs["temperature"] = power, air
+        outputs["state_of_charge"] = (high - air) / (high - low)
+
+    def compute_partials(self, inputs: Any, partials: Any, *_: Any) -> None:
+        """Those of the power along the loop, then of the temperature by the power."""
+        power, by_set_point = self._schedule.held(self._set_point(inputs))
+        at, (low, high) = (self._rows, self._columns), self._schedule.comfort
+        partials["power", "set_point"] = by_set_point[at]
+        air = (self._schedule.slopes(power) @ by_set_point)[at]
+        partials["temperature", "set_point"], partials["state_of_charge", "set_point"] = air, -air / (high - low)
+
+    def _set_point(self, inputs: Any) -> Floats:
+        return self._schedule.checked(np.array(inputs["set_point"]), "set_point", -30.0, 60.0)
+
+
+def add_thermal_outputs(component: Any, steps: int) -> None:
+    """Temperature and state of charge over steps."""
+    component.add_output("temperature", val=np.full(steps, 25.0), units="degC")
+    component.add_output("state_of_charge", val=np.full(steps, 0.5))
 
 
 def declare(
