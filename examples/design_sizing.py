@@ -108,7 +108,7 @@ def lightest() -> float:
     """Mass of the lightest beam by the true formula: as slender as allowed, and just stiff enough [kg]."""
     inertia = 1e3 * FORCE * LENGTH**3 / (3 * MODULI["steel"] * LIMIT) * 1e12  # b h³/12 = h⁴/(12 · 4)
     height = (12 * SLENDER * inertia) ** 0.25
-    return DENSITY * LENGTH * height**2 / SLENDER
+    return float(DENSITY * LENGTH * height**2 / SLENDER)
 
 
 def beams(seeds: range) -> pd.DataFrame:

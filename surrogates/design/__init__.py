@@ -6,6 +6,14 @@ Public names are loaded when they are first used, since some of them need option
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .measures import CVaR, Mean, Probability, Quantile, Std
+    from .objectives import Objective, chance_constraint, objective
+    from .openmdao_wrapper import OpenMDAOBattery, OpenMDAOComponent, OpenMDAOPolicy, OpenMDAOThermostat
+    from .pymoo_wrapper import PymooProblem
+    from .response import Response, Scatter
 
 __all__: list[str] = [
     "CVaR",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,7 @@ from .response import Response
 
 Floats = NDArray[np.float64]
 #: bounds by input, or of all inputs in their order
-Box = Bounds | Mapping[str, tuple[float, float]]
+Box: TypeAlias = Bounds | Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,8 @@ class Objective:
             If the model has no second derivatives: with a warp, noise that varies with the place, more than 3,000 rows or
             kernels that aren't stationary.
         """
-        return self._products(x, np.asarray(p, dtype=np.float64)[None])[0]
+        found: Floats = self._products(x, np.asarray(p, dtype=np.float64)[None])[0]
+        return found
 
     def hess(self, x: ArrayLike) -> Floats:
         """Hessian (d, d) at x (d,); as `hessp` else."""
@@ -157,10 +158,10 @@ def objective(
     0.3
     """
     response = of if isinstance(of, Response) else Response(of)
-    measure = Mean() if measure is None else measure
-    if not callable(measure) or isinstance(measure, type):
+    chosen: Measure = Mean() if measure is None else measure
+    if not callable(chosen) or isinstance(chosen, type):
         raise DataError(f"measure is {measure!r}; give one such as Mean(), Quantile(0.9) or CVaR(0.9)")
-    return Objective(response, measure, maximize, _bounds(response, bounds))
+    return Objective(response, chosen, maximize, _bounds(response, bounds))
 
 
 def chance_constraint(

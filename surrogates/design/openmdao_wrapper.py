@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from surrogates.battery import AdaptedUnits
 from surrogates.battery.intake import Data
 from surrogates.control import FittedFamily
+from surrogates.control.sensitivity import Sensitivity
 from surrogates.errors import DataError, missing_extra
 from surrogates.gp.differentiable import FittedProcess
 
 from .battery_outputs import schedule
 from .measures import Mean, Measure
 from .openmdao_units import openmdao_units
-from .policy_outputs import PolicyOutputs
 from .response import Response
 
 try:
@@ -64,7 +64,7 @@ class OpenMDAOComponent(om.ExplicitComponent):  # type: ignore[misc]
     >>> problem = om.Problem(reports=False)
     >>> component = OpenMDAOComponent(fitted, {"loss": Mean(), "loss_std": Std()})
     >>> _ = problem.model.add_subsystem("surrogate", component, promotes=["*"])
-    >>> problem.setup()
+    >>> _ = problem.setup()
     >>> problem.set_val("width", 3e-4, units="m")
     >>> problem.run_model()
     >>> float(abs(problem.get_val("loss")[0])) < 1e-4
@@ -81,7 +81,9 @@ class OpenMDAOComponent(om.ExplicitComponent):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.response = of if isinstance(of, Response) else Response(of)
-        self.measures = {self.response.target: Mean()} if outputs is None else dict(outputs)
+        self.measures: dict[str, Measure] = {self.response.target: Mean()}
+        if outputs is not None:
+            self.measures = dict(outputs)
         self.vec_size = check_size(vec_size)
         response, given = self.response, _known(units, (*self.response.inputs, self.response.target))
         check_names(response.inputs, tuple(self.measures))
@@ -162,7 +164,7 @@ class OpenMDAOPolicy(om.ExplicitComponent):  # type: ignore[misc]
                 f"OptimalControlNet().fit(problem.over(...)), so that there are inputs to choose"
             )
         self.fitted, self.cost, self.vec_size = fitted, cost, check_size(vec_size)
-        self._answers = PolicyOutputs(fitted)
+        self._answers = Sensitivity(fitted)
         self._answers.check()
         names = (*fitted.family.problem.controls, *([] if cost is None else [cost]))
         check_names(fitted.inputs, names)

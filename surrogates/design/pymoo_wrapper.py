@@ -54,8 +54,9 @@ class PymooProblem(Problem):  # type: ignore[misc]
     >>> from surrogates.design import PymooProblem, Response, objective
     >>> x = np.tile(np.linspace(0, 1, 12), 2)
     >>> task = np.repeat(["left", "right"], 12)
-    >>> data = as_dataset(x, np.where(task == "left", x**2, (x - 1) ** 2), inputs=["x"], task=task)
-    >>> fitted = HierarchicalGP(Schema(inputs="x", target="y", task="task")).fit(data)
+    >>> y = np.where(task == "left", x**2, (x - 1) ** 2) + 0.01 * np.random.default_rng(0).standard_normal(24)
+    >>> data = as_dataset(x, y, inputs=["x"], task=task)
+    >>> fitted = HierarchicalGP(Schema(inputs="x", target="y", task="task"), kernel="rbf", trend="constant").fit(data)
     >>> problem = PymooProblem({name: objective(Response(fitted, task=name)) for name in ("left", "right")})
     >>> front = problem.dataset(minimize(problem, NSGA2(pop_size=20), ("n_gen", 20), seed=0).X)
     >>> bool(abs(front["left"] ** 0.5 + front["right"] ** 0.5 - 1).max() < 0.1)

@@ -67,12 +67,12 @@ def test_measures_of_the_model_and_of_readings_agree_with_draws(make: Any) -> No
 
 
 def test_quantiles_are_those_of_the_fitted_model() -> None:
-    for make, labels in ((plate, {"task": "b"}), (positive, {"task": "b"})):
+    for make in (plate, positive):
         at = place(task="b", units=make is plate)
         for q in (0.01, 0.5, 0.9):
-            one = objective(Response(make(), **labels), Quantile(q))
+            one = objective(Response(make(), task="b"), Quantile(q))
             assert one(PLACE) == pytest.approx(make().quantile(at, q).item(), rel=1e-9)
-            one = objective(Response(make(), over=("model", "noise"), **labels), Quantile(q))
+            one = objective(Response(make(), over=("model", "noise"), task="b"), Quantile(q))
             assert one(PLACE) == pytest.approx(make().quantile(at, q, noise=True).item(), rel=1e-9)
 
 

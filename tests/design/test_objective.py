@@ -14,10 +14,11 @@ from scipy.optimize import Bounds, minimize
 
 from surrogates import FittedHierarchicalGP, FittedMultiFidelityGP, HierarchicalGP, InducingGP, Schema, as_dataset
 from surrogates.design import CVaR, Mean, Objective, Probability, Quantile, Response, Scatter, Std, objective
+from surrogates.design.measures import Measure
 from surrogates.errors import DataError
 
 X = np.array([[0.13, 0.21], [-0.7, 0.4], [0.9, -0.95]])
-MEASURES = [Mean(), Mean(2.0), Mean(-1.0), Std(), Quantile(0.9), CVaR(0.8), CVaR(0.8, tail="lower")]
+MEASURES: list[Measure] = [Mean(), Mean(2.0), Mean(-1.0), Std(), Quantile(0.9), CVaR(0.8), CVaR(0.8, tail="lower")]
 MEASURES += [Probability(at_least=0.2), Probability(at_most=0.9), Probability(at_least=0.2, at_most=0.9)]
 FITS: dict[str, tuple[Any, dict[str, Any]]] = {
     "hierarchy": (plate, {"task": "a"}),

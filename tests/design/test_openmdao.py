@@ -13,10 +13,11 @@ from openmdao.utils.units import conversion_to_base_units, valid_units
 
 from surrogates import HierarchicalGP, Schema, as_dataset
 from surrogates.design import CVaR, Mean, OpenMDAOComponent, Probability, Quantile, Response, Scatter, Std, objective
+from surrogates.design.measures import Measure
 from surrogates.design.openmdao_units import SPELLINGS, openmdao_units
 from surrogates.errors import DataError, UnitsError
 
-ALL = {
+ALL: dict[str, Measure] = {
     "height": Mean(),
     "height_std": Std(),
     "worst": CVaR(0.9),

@@ -18,9 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from surrogates.control import FittedFamily, Policy
 from surrogates.physics.optimal_control import Cases, Collocation, Extremals, polish
 from surrogates.physics.optimal_control.boundary import end_cost
+
+from .fitted_family import FittedFamily
+from .policy import Policy
 
 Floats = NDArray[np.float64]
 #: Newton steps from the network's answer: each squares the error
@@ -28,7 +30,7 @@ STEPS = 2
 
 
 @dataclass(frozen=True, eq=False)
-class PolicyOutputs:
+class Sensitivity:
     """Controls (n, m) and costs (n,) at inputs (n, d)."""
 
     fitted: FittedFamily
