@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from surrogates.errors import UnitsError, missing_extra
+from surrogates.errors import UnitsError
 from surrogates.units import Units
 
 #: spellings of what has no unit
@@ -74,10 +74,8 @@ def openmdao_units(
     >>> openmdao_units("W/m^2", "flux", given={}), openmdao_units("degC", "std", given={}, differences=True)
     ('W/m**2', 'degK')
     """
-    try:
-        from openmdao.utils.units import valid_units
-    except ImportError:
-        raise missing_extra("openmdao", "openmdao") from None
+    from openmdao.utils.units import valid_units
+
     if name in given:
         found = given[name]
         if found is not None and not _is_known(valid_units, found):

@@ -6,24 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import openmdao.api as om
 from numpy.typing import NDArray
 
 from surrogates.battery import AdaptedUnits
 from surrogates.battery.intake import Data
 from surrogates.control import FittedFamily
 from surrogates.control.sensitivity import Sensitivity
-from surrogates.errors import DataError, missing_extra
+from surrogates.errors import DataError
 from surrogates.gp.differentiable import FittedProcess
 
 from .battery_outputs import schedule
 from .measures import Mean, Measure
 from .openmdao_units import openmdao_units
 from .response import Response
-
-try:
-    import openmdao.api as om
-except ImportError:
-    raise missing_extra("openmdao", "openmdao") from None
 
 Floats = NDArray[np.float64]
 

@@ -8,16 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from pymoo.core.problem import Problem
 from scipy.optimize import NonlinearConstraint
 
-from surrogates.errors import DataError, missing_extra
+from surrogates.errors import DataError
 
 from .objectives import Objective
-
-try:
-    from pymoo.core.problem import Problem
-except ImportError:
-    raise missing_extra("pymoo", "design") from None
 
 Floats = NDArray[np.float64]
 

@@ -116,15 +116,22 @@ class Core:
 
     def noise_variances(self) -> Floats:
         """(F,) variances of the noise groups, where they are learnt: the mean over the draws; at the box's centre."""
+        return np.asarray(self.weights @ self.noise_by_draw())
+
+    def noise_by_draw(self) -> Floats:
+        """(k, F) the same of each draw."""
         levels = len(self.scaled.readings.groups)
-        return self.tails * np.asarray(self.weights @ np.exp(self.log_noise()[:, :levels]))
+        return np.asarray(self.tails * np.exp(self.log_noise()[:, :levels]))
 
     def noise_variances_at(self, x: Floats) -> Floats:
         """(F, m) the same at scaled places x (m, d), where noise varies with the place."""
+        return np.asarray(np.einsum("k,kfm->fm", self.weights, self.noise_by_draw_at(x)))
+
+    def noise_by_draw_at(self, x: Floats) -> Floats:
+        """(k, F, m) the same of each draw."""
         basis, levels, φ = self.scaled.readings.basis, len(self.scaled.readings.groups), self.log_noise()
         assert basis is not None
-        each = np.exp(φ[:, :levels, None] + (φ[:, levels:] @ basis(x).T)[:, None])  # (k, F, m)
-        return np.asarray(self.tails * np.einsum("k,kfm->fm", self.weights, each))
+        return np.asarray(self.tails * np.exp(φ[:, :levels, None] + (φ[:, levels:] @ basis(x).T)[:, None]))
 
     @property
     def tails(self) -> float:

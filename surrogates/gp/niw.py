@@ -27,7 +27,7 @@ from surrogates.posterior import Moments, Slopes
 
 from .design import Design
 from .noise import KnownNoise, LearntNoise
-from .process import Correlations, distinct_places
+from .process import Correlations, block_of_union, distinct_places
 from .reml import reml
 from .solvers.woodbury import union_of_places
 from .trends import Trend
@@ -99,6 +99,10 @@ class NiwProcess:
         place = distinct_places(x, task)[1]
         total[place[:, None] == place] += self.nugget
         return np.asarray(0.5 * (total + total.T))
+
+    def cross_covariance(self, x: Floats, task: Integers, z: Floats, other: Integers) -> Floats:
+        """Covariance (m, k) between x (m, d) of tasks (m,) and z (k, d) of tasks (k,)."""
+        return block_of_union(self, x, task, z, other)
 
     def sample(self, x: Floats, task: Integers, count: int, generator: np.random.Generator) -> Floats:
         """Joint draws (count, m)."""

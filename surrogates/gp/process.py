@@ -32,6 +32,7 @@ class Process(Protocol):
     def moments(self, x: Floats, task: Integers, *, beside: bool = False) -> Moments: ...
     def slopes(self, x: Floats, task: Integers) -> Slopes: ...
     def covariance(self, x: Floats, task: Integers) -> Floats: ...
+    def cross_covariance(self, x: Floats, task: Integers, z: Floats, other: Integers) -> Floats: ...
     def sample(self, x: Floats, task: Integers, count: int, generator: np.random.Generator) -> Floats: ...
 
 
@@ -138,6 +139,22 @@ class Conditioned:
         covariance = self._prior_covariance(x, task) - K.T @ SK + V.T @ V
         return np.asarray(0.5 * (covariance + covariance.T))
 
+    def cross_covariance(self, x: Floats, task: Integers, z: Floats, other: Integers) -> Floats:
+        """Covariance (m, k) between x (m, d) of tasks (m,) and z (k, d) of tasks (k,): the off-diagonal block of both.
+
+        Σ⁻¹ is applied to the smaller of both sets only.
+        """
+        K, k = self._cross_with_nugget(x, task), self._cross_with_nugget(z, other)
+        explained = K.T @ self.inverse.solve(k) if len(z) < len(x) else self.inverse.solve(K).T @ k
+        U, u = -(self.B.T @ K), -(self.B.T @ k)
+        self._add_trend(U, x, task)
+        self._add_trend(u, z, other)
+        pairs = zip(self.state.mixing.matrix, self.correlations.cross(x, z), strict=True)
+        prior = np.asarray(sum(ψ * B[np.ix_(task, other)] for B, ψ in pairs))
+        if self.nugget > 0:
+            prior[same_places(self._seen(x), task, self._seen(z), other)] += self.nugget
+        return np.asarray(prior - explained + (self.root_A @ U).T @ (self.root_A @ u))
+
     def sample(self, x: Floats, task: Integers, count: int, generator: np.random.Generator) -> Floats:
         """Joint draws (count, m) by Matheron's rule: f* = h*'β + g* + k*'Σ⁻¹(y - Hβ - g_X - e).
 
@@ -242,6 +259,18 @@ def distinct_places(x: Floats, task: Integers) -> tuple[Integers, Integers]:
     keys = np.concatenate([task[:, None], x], axis=1)
     _, first, place = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     return first, place.reshape(-1)
+
+
+def same_places(x: Floats, task: Integers, z: Floats, other: Integers) -> NDArray[np.bool_]:
+    """Which rows of x (m, d) and of z (k, d) are the same (task, place): (m, k)."""
+    _, place = distinct_places(np.concatenate([x, z]), np.concatenate([task, other]))
+    return np.asarray(place[: len(x), None] == place[len(x) :])
+
+
+def block_of_union(process: Process, x: Floats, task: Integers, z: Floats, other: Integers) -> Floats:
+    """`cross_covariance` as a block of the joint covariance of both sets, where there is no shorter way."""
+    joint = process.covariance(np.concatenate([x, z]), np.concatenate([task, other]))
+    return np.ascontiguousarray(joint[: len(x), len(x) :])
 
 
 def met_places(x: Floats, task: Integers, z: Floats, other: Integers) -> tuple[Integers, Integers]:

@@ -15,19 +15,44 @@ from .core import Core
 Floats = NDArray[np.float64]
 
 
-def noise_table(core: Core, vocabulary: Vocabulary) -> Floats:
-    """Noise variance by task and fidelity (T, F), scaled; of known noise, the mean over each fidelity's readings."""
+def noise_table(core: Core, vocabulary: Vocabulary, draw: int | None = None) -> Floats:
+    """Noise variance by task and fidelity (T, F), scaled; of known noise, the mean over each fidelity's readings.
+
+    draw : of one draw of the hyper-parameters; None: the mean over all
+    """
     T, F = len(vocabulary.tasks), len(vocabulary.fidelities)
     readings = core.scaled.readings
     if readings.variance is not None:
         totals = np.bincount(readings.group, readings.variance, minlength=F)
         return np.tile(totals / np.maximum(np.bincount(readings.group, minlength=F), 1), (T, 1))
-    blocks = core.noise_variances().reshape(-1, F)
+    variances = core.noise_variances() if draw is None else core.noise_by_draw()[draw]
+    blocks = variances.reshape(-1, F)
     if core.settings.noise == "task-fidelity":
         return blocks
     table = np.tile(blocks[0], (T, 1))
     table[list(core.settings.apart)] = blocks[1:]
     return table
+
+
+def noise_by_draw(core: Core, vocabulary: Vocabulary, points: Points) -> Floats:
+    """Scaled noise variance (k, m) of a reading at each place, as each draw of the hyper-parameters has it.
+
+    Known noise is that of the points, where they hold it, else the mean over the readings of their fidelity; without a
+    fidelity, the first is meant. Where readings are exact it is what stands for zero on the diagonal.
+    """
+    readings, m, k = core.scaled.readings, len(points.x), len(core.weights)
+    level = np.zeros(m, dtype=np.int64) if points.fidelity is None else points.fidelity
+    if readings.variance is not None:
+        variance = noise_table(core, vocabulary)[points.task, level]
+        if points.noise_variance is not None:
+            given = points.noise_variance / core.scaled.target.spread**2
+            variance = np.where(np.isnan(given), variance, given)
+        if not readings.variance.any():
+            variance = np.where(variance == 0, readings.exact, variance)
+        return np.tile(variance, (k, 1))
+    if readings.basis is not None:
+        return core.noise_by_draw_at(core.scaled.inputs(points.x))[:, level, np.arange(m)]
+    return np.stack([noise_table(core, vocabulary, draw)[points.task, level] for draw in range(k)])
 
 
 def noise_at(core: Core, vocabulary: Vocabulary, points: Points) -> Floats:

@@ -20,7 +20,7 @@ from surrogates.linalg import invert_lower, spectrum, try_cholesky_in_place
 from surrogates.posterior import Moments, Slopes
 
 from .design import Design
-from .process import StationaryCorrelations, distinct_places, met_places
+from .process import StationaryCorrelations, distinct_places, met_places, same_places
 from .reml import NotPositiveDefinite, factor_trend
 from .solvers._base import State
 from .trends import Trend
@@ -44,11 +44,14 @@ class _Half(NamedTuple):
         explained = np.einsum("nm,nm->m", half, half) - np.einsum("pm,pm->m", V, V)
         return self.root.T @ half + self.solved @ back, back, explained
 
-    def explained(self, k: Floats, h: Floats) -> Floats:
-        """k'Σ⁻¹k - u'A⁻¹u of all pairs: (m, m)."""
-        half = self.root @ k
-        V = self.root_A @ (h - self.solved.T @ k)
-        return half.T @ half - V.T @ V
+    def explained(self, k: Floats, h: Floats, k_z: Floats, h_z: Floats) -> Floats:
+        """k'Σ⁻¹k_z - u'A⁻¹u_z of all pairs.  k: (N, m), h: (p, m), k_z: (N, j), h_z: (p, j)  ->  (m, j)"""
+        half, V = self._halves(k, h)
+        half_z, V_z = self._halves(k_z, h_z)
+        return half.T @ half_z - V.T @ V_z
+
+    def _halves(self, k: Floats, h: Floats) -> tuple[Floats, Floats]:
+        return self.root @ k, self.root_A @ (h - self.solved.T @ k)
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,15 @@ class RotatedProcess:
 
     def covariance(self, x: Floats, task: Integers) -> Floats:
         """Joint covariance (m, m) at x (m, d) of tasks (m,)."""
+        return self.cross_covariance(x, task, x, task)
+
+    def cross_covariance(self, x: Floats, task: Integers, z: Floats, other: Integers) -> Floats:
+        """Covariance (m, k) between x (m, d) of tasks (m,) and z (k, d) of tasks (k,)."""
         first, place = distinct_places(x, np.zeros_like(task))
-        mean, own = self._mean_and_own(x[first])
-        cell = np.ix_(place, place)
-        return np.asarray(mean[cell] + ((task[:, None] == task) - 1 / self.design.tasks) * own[cell])
+        first_z, place_z = distinct_places(z, np.zeros_like(other))
+        mean, own = self._mean_and_own(x[first], z[first_z])
+        cell = np.ix_(place, place_z)
+        return np.asarray(mean[cell] + ((task[:, None] == other) - 1 / self.design.tasks) * own[cell])
 
     def sample(self, x: Floats, task: Integers, count: int, generator: np.random.Generator) -> Floats:
         """Joint draws (count, m): of the mean over tasks, and of every task's deviation from it.
@@ -110,7 +118,7 @@ class RotatedProcess:
         Covariances are factored by their eigenvalues, of which those below zero are rounding errors.
         """
         T, (first, place) = self.design.tasks, distinct_places(x, np.zeros_like(task))
-        mean, own = (_root(covariance) for covariance in self._mean_and_own(x[first]))
+        mean, own = (_root(covariance) for covariance in self._mean_and_own(x[first], x[first]))
         asked, position = np.unique(task, return_inverse=True)
         common = mean @ generator.standard_normal((len(first), count))
         deviations = np.stack([own @ generator.standard_normal((len(first), count)) for _ in asked])  # (k, P, count)
@@ -148,18 +156,22 @@ class RotatedProcess:
         root, share = np.sqrt(self.design.tasks), np.sqrt(1 - 1 / self.design.tasks)
         return (root * k0 + k1 / root, h.T / root), (share * k1, share * h.T)
 
-    def _mean_and_own(self, x: Floats) -> tuple[Floats, Floats]:
-        """Covariances at distinct places of the mean over tasks, and of a task's part, of which its mean is taken off."""
-        T, h = self.design.tasks, self.trend.columns(x).T
-        k0, k1 = self._cross(x, nugget=True)
-        ψ = self.correlations.cross(x, x)
-        own = np.asarray(sum(o * part for (_, o), part in zip(self._pair, ψ, strict=True))) + self.nugget * np.eye(
-            len(x)
-        )
+    def _mean_and_own(self, x: Floats, z: Floats) -> tuple[Floats, Floats]:
+        """Covariances (m, k) between the places x and z, of each set distinct: of the mean over tasks, and of a task's part.
+
+        From the latter its mean is taken off by `covariance`.
+        """
+        T, h, h_z = self.design.tasks, self.trend.columns(x).T, self.trend.columns(z).T
+        (k0, k1), (z0, z1) = self._cross(x, nugget=True), self._cross(z, nugget=True)
+        ψ = self.correlations.cross(x, z)
+        own = np.asarray(sum(o * part for (_, o), part in zip(self._pair, ψ, strict=True)))
+        if self.nugget > 0:
+            one = np.zeros(len(x), dtype=np.int64), np.zeros(len(z), dtype=np.int64)
+            own = own + self.nugget * same_places(x, one[0], z, one[1])
         common = np.asarray(sum(c * part for (c, _), part in zip(self._pair, ψ, strict=True)))
-        mean = common + own / T - self.plus.explained(np.sqrt(T) * k0 + k1 / np.sqrt(T), h / np.sqrt(T))
-        own = own - self.minus.explained(k1, h)
-        return mean, own
+        root = np.sqrt(T)
+        shared = (root * k0 + k1 / root, h / root, root * z0 + z1 / root, h_z / root)
+        return common + own / T - self.plus.explained(*shared), own - self.minus.explained(k1, h, z1, h_z)
 
 
 def rotated_process(

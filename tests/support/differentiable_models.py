@@ -46,7 +46,7 @@ def nested(seed: int = 0) -> xr.Dataset:
     for part in ("a", "b"):
         places = rng.uniform((0, -1), (4, 1), (14, 2))
         for gauge, some in (("coarse", places), ("fine", places[:6])):
-            low = np.sin(2 * some[:, 0]) + 0.3 * (part == "b") * some[:, 1]
+            low = np.sin(2 * some[:, 0] + 2 * some[:, 1] ** 2) + 0.3 * (part == "b") * some[:, 1]
             y = low if gauge == "coarse" else 1.5 * low**2 - 0.5 * some[:, 1]
             rows += [(x, v, part, gauge, value) for (x, v), value in zip(some, y, strict=True)]
     columns = dict(zip(("x", "v", "part", "gauge", "y"), map(np.array, zip(*rows, strict=True)), strict=True))
@@ -81,6 +81,7 @@ def _shared_places() -> Fitted:
 
 
 CASES: dict[str, Callable[[], Case]] = {
+    "one draw": lambda: Case(_tasks(integrate=False), ALL),
     "rbf, linear trend": lambda: Case(_tasks(kernel="rbf", trend="linear"), ALL),
     "matern52, quadratic trend": lambda: Case(_tasks(trend="quadratic"), ALL),
     "matern32, icm": lambda: Case(_tasks(kernel="matern32", sharing="icm"), ALL),

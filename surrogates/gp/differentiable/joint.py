@@ -26,6 +26,7 @@ from .chain import kind_of_chain, stack_chains
 from .conditioned import Gaussian, kind_of, stack
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 FittedProcess = FittedHierarchicalGP | FittedMultiFidelityGP
 
 
@@ -59,7 +60,7 @@ class JointPosterior:
     spread: Tensor  # (T · F,)
     input_centre: Tensor  # (d,)
     input_width: Tensor  # (d,)
-    noise: Callable[[Floats], Floats]  # scaled places (m, d) -> scaled variances (T · F, 1 or m)
+    noise: Callable[[Floats], Floats]  # scaled places (m, d) -> scaled variances (k or 1, T · F, m or 1)
 
     def code(self, *, task: Label | None = None, fidelity: Label | None = None) -> int:
         """Number of a task and fidelity; the last fidelity, where none is named.
@@ -99,15 +100,21 @@ class JointPosterior:
         return Gaussian(mean.reshape(k, *batch, q), covariance.reshape(k, *batch, q, q))
 
     def noise_variance(self, x: Tensor, codes: Tensor) -> Tensor:
-        """Variance (*b, q) of a reading at places x (*b, q, d) given f; no derivative is taken through it.
+        """Variance (*b, q) of a reading at places x (*b, q, d) given f, averaged over the draws.
 
-        Of known noise, the mean over the fidelity's readings.
+        No derivative is taken through it. Of known noise, it is the mean over the fidelity's readings.
         """
+        each = self.noise_by_draw(x, codes)
+        return each[0] if len(each) == 1 else torch.tensordot(self.weights, each, dims=1)
+
+    def noise_by_draw(self, x: Tensor, codes: Tensor) -> Tensor:
+        """The same of each draw, (k, *b, q); or (1, *b, q) where they don't differ, or only their mean is known."""
         codes = codes.expand(x.shape[:-1])
         z = ((x.detach() - self.input_centre) / self.input_width).reshape(-1, x.shape[-1])
         table = torch.from_numpy(np.ascontiguousarray(self.noise(z.numpy())))
-        places = torch.arange(len(z)) if table.shape[1] > 1 else torch.zeros(len(z), dtype=torch.long)
-        return table[codes.reshape(-1), places].reshape(codes.shape) * self.spread[codes] ** 2
+        places = torch.arange(len(z)) if table.shape[2] > 1 else torch.zeros(len(z), dtype=torch.long)
+        found = table[:, codes.reshape(-1), places].reshape(len(table), *codes.shape)
+        return found * self.spread[codes] ** 2
 
 
 def joint_posterior(fitted: FittedProcess) -> JointPosterior:
@@ -129,15 +136,27 @@ def joint_posterior(fitted: FittedProcess) -> JointPosterior:
     )
 
 
+def read_places(fitted: FittedProcess, joint: JointPosterior) -> tuple[Floats, Integers]:
+    """Places (n, d) of all readings in units of the fit, and the codes (n,) of their tasks and fidelities."""
+    F = len(joint.vocabulary.fidelities)
+    if isinstance(fitted, FittedMultiFidelityGP):
+        levels = fitted.levels
+        position = np.array([joint.vocabulary.fidelities.index(label) for label in levels.graph.labels])
+        return levels.x * levels.inputs.width + levels.inputs.centre, levels.task * F + position[levels.level]
+    readings, inputs = fitted.core.scaled.readings, fitted.core.scaled.inputs
+    return readings.x * inputs.width + inputs.centre, readings.task * F + readings.group % F
+
+
 def _of_tasks(fitted: FittedHierarchicalGP) -> JointPosterior:
     core, vocabulary = _dense(fitted.core), fitted.vocabulary
     T, F = len(vocabulary.tasks), len(vocabulary.fidelities)
     target = core.scaled.target
+    draws = range(len(core.weights))
 
     def noise(z: Floats) -> Floats:
         if core.scaled.readings.basis is None:
-            return noise_table(core, vocabulary).reshape(T * F, 1)
-        return np.tile(core.noise_variances_at(z), (T, 1))
+            return np.stack([noise_table(core, vocabulary, k).reshape(T * F, 1) for k in draws])
+        return np.tile(core.noise_by_draw_at(z), (1, T, 1))
 
     return JointPosterior(
         fitted.schema,
@@ -175,7 +194,7 @@ def _of_fidelities(fitted: FittedMultiFidelityGP) -> JointPosterior:
         spread.repeat(T),
         torch.from_numpy(levels.inputs.centre.copy()),
         torch.from_numpy(levels.inputs.width.copy()),
-        lambda z: np.tile(variances, T)[:, None],
+        lambda z: np.tile(variances, T)[None, :, None],
     )
 
 

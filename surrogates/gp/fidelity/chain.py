@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from surrogates.errors import JitterWarning
 from surrogates.posterior import Moments, Slopes, mix, mix_slopes
 
-from ..process import Conditioned
+from ..process import Conditioned, block_of_union
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -108,6 +108,10 @@ class Chain:
         wanted = np.flatnonzero(flat >= 0)
         answer[np.ix_(flat[wanted], flat[wanted])] = total[np.ix_(wanted, wanted)]
         return answer
+
+    def cross_covariance(self, x: Floats, task: Integers, z: Floats, other: Integers) -> Floats:
+        """Covariance (m, k) between x (m, d) of codes (m,) and z (k, d) of codes (k,)."""
+        return block_of_union(self, x, task, z, other)
 
     def sample(self, x: Floats, task: Integers, count: int, generator: np.random.Generator) -> Floats:
         """Joint draws (count, m): of the roots, then of each level given its parent's draw."""

@@ -33,7 +33,7 @@ Integers = NDArray[np.int64]
 KIND = "multi-fidelity-gp"
 
 
-class _Question(NamedTuple):
+class Question(NamedTuple):
     """Scaled places (m, d), groups (m,), and the scale of each place's fidelity."""
 
     x: Floats
@@ -90,7 +90,7 @@ class FittedMultiFidelityGP:
         if any(variable.chunks is not None for variable in dataset.variables.values()):
             return predict_lazily(self.predict, dataset, self.vocabulary)
         points = self.schema.encode_points(dataset, self.vocabulary)
-        question = self._asked(points)
+        question = self.asked(points)
         mean, std = np.empty(len(question.x)), np.empty(len(question.x))
         for rows in self._chunks(len(question.x)):
             moments = self._moments(question, rows)
@@ -117,7 +117,7 @@ class FittedMultiFidelityGP:
         DataError
             As in `predict`; and if there are more places than the square matrix has room for.
         """
-        question = self._asked(self._labelling.joint_points(at))
+        question = self.asked(self._labelling.joint_points(at))
         covariances = [process.covariance(question.x, question.group) for process in self.processes]
         means = [process.moments(question.x, question.group).mean for process in self.processes]
         mixed = mix_covariances(covariances, means, self.weights)
@@ -136,7 +136,7 @@ class FittedMultiFidelityGP:
         """
         require_draws(n)
         points = self._labelling.joint_points(at)
-        question = self._asked(points)
+        question = self.asked(points)
         generator = np.random.default_rng(seed)
         chosen = generator.choice(len(self.weights), n, p=self.weights)
         draws = np.empty((n, len(question.x)))
@@ -154,7 +154,7 @@ class FittedMultiFidelityGP:
         input: the fit's, target by input. Where std is zero, d_std is NaN.
         """
         points = self.schema.encode_points(at, self.vocabulary)
-        question = self._asked(points)
+        question = self.asked(points)
         d_mean, d_std = np.empty(question.x.shape), np.empty(question.x.shape)
         for rows in self._chunks(len(question.x)):
             x, group = question.x[rows], question.group[rows]
@@ -296,7 +296,8 @@ class FittedMultiFidelityGP:
         """(L,) scaled."""
         return np.asarray(sum(part.weight * part.fit.noise_variances() for part in self.parts))
 
-    def _asked(self, points: Points) -> _Question:
+    def asked(self, points: Points) -> Question:
+        """The points in scaled units; without a fidelity, the last is meant."""
         graph = self.levels.graph
         level = np.full(len(points.x), len(graph.labels) - 1)
         if points.fidelity is not None:
@@ -304,13 +305,13 @@ class FittedMultiFidelityGP:
             level = np.array([known[label] for label in self.vocabulary.fidelities])[points.fidelity]
         centre, spread = self._scales(level)
         group = points.task * len(graph.labels) + level
-        return _Question(self.levels.inputs(points.x), group, level, centre, spread)
+        return Question(self.levels.inputs(points.x), group, level, centre, spread)
 
     def _scales(self, level: Integers) -> tuple[Floats, Floats]:
         targets = self.levels.targets
         return np.array([t.centre for t in targets])[level], np.array([t.spread for t in targets])[level]
 
-    def _moments(self, question: _Question, rows: slice) -> Moments:
+    def _moments(self, question: Question, rows: slice) -> Moments:
         x, group = question.x[rows], question.group[rows]
         return mix([process.moments(x, group) for process in self.processes], self.weights)
 

@@ -22,7 +22,7 @@ from surrogates.linalg import spectrum
 from surrogates.posterior import Moments, Slopes
 
 from ..design import Design
-from ..process import StationaryCorrelations, distinct_places, met_places
+from ..process import StationaryCorrelations, block_of_union, distinct_places, met_places
 from ..solvers._base import State
 from ..solvers.inducing import Inducing
 from ..trends import Trend
@@ -118,6 +118,10 @@ class StreamedProcess:
             q[mine], total[np.ix_(mine, mine)] = self._given_common(t, x[mine])[1:]
         q = q @ self.J_root
         return np.asarray(total + q @ q.T)
+
+    def cross_covariance(self, x: Floats, task: Integers, z: Floats, other: Integers) -> Floats:
+        """Covariance (m, k) between x (m, d) of tasks (m,) and z (k, d) of tasks (k,)."""
+        return block_of_union(self, x, task, z, other)
 
     def sample(self, x: Floats, task: Integers, count: int, generator: np.random.Generator) -> Floats:
         """Joint draws (count, m): of z at the common places, then of every task given z.

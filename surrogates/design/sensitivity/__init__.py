@@ -1,0 +1,1 @@
+"""Sobol indices: how much of a fitted function's variance comes from which input."""
