@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from surrogates.design.loop import Loop
     from surrogates.design.measures import CVaR, Mean, Probability, Quantile, Std
     from surrogates.design.objectives import Objective, chance_constraint, objective
-    from surrogates.design.openmdao_wrapper import OpenMDAOComponent
+    from surrogates.design.openmdao_wrapper import (
+        OpenMDAOBattery,
+        OpenMDAOComponent,
+        OpenMDAOPolicy,
+        OpenMDAOThermostat,
+    )
+    from surrogates.design.pymoo_wrapper import PymooProblem
     from surrogates.design.response import Response, Scatter
     from surrogates.design.running import Outcome, run
     from surrogates.design.sensitivity.indices import sobol_indices
@@ -30,10 +36,14 @@ __all__ = [
     "Map",
     "Mean",
     "Objective",
+    "OpenMDAOBattery",
     "OpenMDAOComponent",
+    "OpenMDAOPolicy",
+    "OpenMDAOThermostat",
     "Optimum",
     "Outcome",
     "Probability",
+    "PymooProblem",
     "Quantile",
     "Response",
     "Scatter",
@@ -55,10 +65,14 @@ _HOMES = {
     "Map": "surrogates.design.goals",
     "Mean": "surrogates.design.measures",
     "Objective": "surrogates.design.objectives",
+    "OpenMDAOBattery": "surrogates.design.openmdao_wrapper",
     "OpenMDAOComponent": "surrogates.design.openmdao_wrapper",
+    "OpenMDAOPolicy": "surrogates.design.openmdao_wrapper",
+    "OpenMDAOThermostat": "surrogates.design.openmdao_wrapper",
     "Optimum": "surrogates.design.goals",
     "Outcome": "surrogates.design.running",
     "Probability": "surrogates.design.measures",
+    "PymooProblem": "surrogates.design.pymoo_wrapper",
     "Quantile": "surrogates.design.measures",
     "Response": "surrogates.design.response",
     "Scatter": "surrogates.design.response",
