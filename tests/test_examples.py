@@ -131,6 +131,6 @@ def test_old_tasks_save_evaluations_of_a_new_one(tmp_path: Path) -> None:
     assert "=== transfer ===" in printed
     rows = (line.split("[") for line in printed.splitlines() if "median " in line and "[" in line)
     counts = {name.strip(): np.fromstring(rest.split("]")[0], sep=",") for name, rest in rows}
-    assert np.median(counts["HierarchicalGP"] / counts["SingleTaskGP"]) <= 0.5
+    assert counts["HierarchicalGP"].sum() <= 0.6 * counts["SingleTaskGP"].sum()
     assert (counts["random search"] > counts["HierarchicalGP"]).all()
     assert (output / "design_transfer.png").stat().st_size > 50_000
