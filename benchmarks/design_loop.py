@@ -4,8 +4,9 @@
 
 Transfer: three tasks have been read, a fourth is to be minimised. Loops that know the old tasks begin with one reading of
 the new one, where the old ones are low on average; the others begin with an even design. Two fidelities: the cheap one costs
-a tenth. All loops maximise (log) expected improvement with the same optimiser, so that what differs is the model; problems
-are in `design_loop_problems.py` and `design_loop_fidelities.py`, loops run through `surrogates.design.Loop`.
+a tenth. All loops maximise (log) expected improvement with the same optimiser, and all models are told that there is no
+noise, so that what differs is the model. Problems are in `design_loop_problems.py` and `design_loop_fidelities.py`; loops
+run through `surrogates.design.Loop`.
 
 Regret is the least value read so far above the least there is, in standard deviations of the function. A hundredth counts as
 found: a loop ends there. "ratio" is the cost at which a loop meets the last regret of the loop with BoTorch's SingleTaskGP
@@ -79,12 +80,12 @@ class Method:
 
 METHODS: dict[str, Method] = {
     REFERENCE: Method(lambda: single_task, transfers=False),
-    "ours, one task": Method(lambda: partial(hierarchical, trend="constant"), transfers=False),
+    "ours, one task": Method(lambda: hierarchical, transfers=False),
     "BoTorch MultiTaskGP": Method(MultiTask),
     # at the mode of the hyper-parameters: averaging over draws takes three times as long, and was no better
-    "ours, common": Method(lambda: partial(hierarchical, trend="constant", integrate=False)),
-    "ours, icm": Method(lambda: partial(hierarchical, sharing="icm", trend="constant", integrate=False)),
-    "ours, robust": Method(lambda: partial(hierarchical, sharing="robust", trend="constant", integrate=False)),
+    "ours, common": Method(lambda: partial(hierarchical, integrate=False)),
+    "ours, icm": Method(lambda: partial(hierarchical, sharing="icm", integrate=False)),
+    "ours, robust": Method(lambda: partial(hierarchical, sharing="robust", integrate=False)),
     "random search": Method(None, transfers=False),
 }
 
@@ -124,7 +125,7 @@ def fidelity_curve(name: str, study: TwoFidelities, seed: int, clock: Clock) -> 
     data = first_readings(study, seed, cheap=both is not None)
     spent = float(sum(COSTS[label] for label in data["fidelity"].to_numpy().tolist()))
     if both is None:
-        make = single_task if name == REFERENCE else partial(hierarchical, trend="constant", noise="none")
+        make = single_task if name == REFERENCE else hierarchical
         model: Any = Fitter(Schema(inputs=study.names, target="y", fidelity="fidelity"), make, clock)
         suggest: Any = partial(log_ei, inputs=study.names, clock=clock, fidelity=DEAR)
     else:
