@@ -161,7 +161,7 @@ class _OneByOne:
     group: int
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean, variance = _ClosedForm.apply(x, self)  # type: ignore[no-untyped-call]
+        mean, variance = _ClosedForm.apply(x, self)
         return mean, variance
 
 
@@ -202,7 +202,7 @@ class _ShapedNoise(torch.autograd.Function):
     @staticmethod
     def of(core: Core, level: int) -> Callable[[Tensor], Tensor]:
         def variance(x: Tensor) -> Tensor:
-            found: Tensor = _ShapedNoise.apply(x, core, level)  # type: ignore[no-untyped-call]
+            found: Tensor = _ShapedNoise.apply(x, core, level)
             return found
 
         return variance
