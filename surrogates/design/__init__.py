@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from surrogates.design.advice import advise
     from surrogates.design.botorch_wrapper import SurrogateModel, botorch_model
     from surrogates.design.goals import LevelSet, Map, Optimum
+    from surrogates.design.inverse.calibrate import calibrate
     from surrogates.design.loop import Loop
     from surrogates.design.measures import CVaR, Mean, Probability, Quantile, Std
     from surrogates.design.objectives import Objective, chance_constraint, objective
@@ -50,6 +51,7 @@ __all__ = [
     "SurrogateModel",
     "advise",
     "botorch_model",
+    "calibrate",
     "chance_constraint",
     "objective",
     "run",
@@ -78,6 +80,7 @@ _HOMES = {
     "SurrogateModel": "surrogates.design.botorch_wrapper",
     "advise": "surrogates.design.advice",
     "botorch_model": "surrogates.design.botorch_wrapper",
+    "calibrate": "surrogates.design.inverse.calibrate",
     "chance_constraint": "surrogates.design.objectives",
     "objective": "surrogates.design.objectives",
     "run": "surrogates.design.running",
