@@ -6,11 +6,14 @@ can reach. It hangs on a few places only, which nobody knows beforehand. Two gau
 are sisters, and one estimate of their flatness.
 
 The claim: asked after every six readings what to read next, `surrogates.design.advise` brings the error of the flatness
-(root mean square over the three blocks) below 1 um for at most 60 % of the cost of the best fixed plan, where "best" is the
-cheapest of all plans tried here that is below 1 um in the median campaign, known with hindsight.
+(root mean square over the three blocks) below 1 um, for good, for at most 60 % of the cost of the best plan, where "best"
+is the cheapest of 58 fixed and random plans whose median error over all campaigns is at most 1.05 um: known in hindsight.
+In 20 campaigns it took 220 instead of 576. What is saved shrinks with the demands: 27 % for 1.25 um, and nothing for 1.5
+um or more, where a coarse grid of cheap readings does as well; no plan came below 0.98 um, at up to four times the cost.
+Of few campaigns, the best of so many plans is the luckiest one, and less is seen to be saved.
 
     python examples/design_metrology.py             # three campaigns, under a minute on an idle core
-    python examples/design_metrology.py --seeds 20  # what the claim is about, about ten minutes
+    python examples/design_metrology.py --seeds 20  # what the claim is about: five minutes
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ SCHEMA = Schema(inputs=("x", "y"), target="height", task="part", fidelity="gauge
 COSTS, REPEATABILITY = {"cheap": 1.0, "precise": 5.0}, {"cheap": 2.0, "precise": 0.3}  # noise in um
 RASTER = (24, 12)  # places along and across the face
 TARGET, SHARE = 1.0, 0.6  # um, and what the claim promises of the best fixed plan's cost
+TOLERANCE = 1.05  # by how much a fixed plan may miss the target and still count
 START, BATCH, MOST, DRAWS = 8, 6, 240.0, 64
 #: fixed plans: how places are spread, share of precise readings, places per block
 PLANS = {
@@ -214,12 +218,12 @@ def reached(campaign: pd.DataFrame) -> float:
 
 
 def summary(table: pd.DataFrame) -> dict[str, float]:
-    """The best fixed plan in hindsight, and what adaptive campaigns cost beside it."""
+    """The best fixed or random plan in hindsight, and what adaptive campaigns cost beside it: medians."""
     plans = table[table["strategy"] != "adaptive"].groupby(["strategy", "places"])[["cost", "error"]].median()
-    good = plans[plans["error"] <= TARGET]
-    best = float(good["cost"].min()) if len(good) else float("inf")
+    good = plans[plans["error"] <= TOLERANCE * TARGET]  # sizes are few: one that nearly does it will do
+    best = float(good["cost"].min()) if len(good) else float(plans["cost"].max())  # at least that much
     costs = table[table["strategy"] == "adaptive"].groupby("seed")[["cost", "error"]].apply(reached)
-    return {"best fixed plan": best, "adaptive": float(costs.median()), "share": float((costs / best).median())}
+    return {"best plan": best, "adaptive": float(costs.median()), "share": float((costs / best).median())}
 
 
 def campaigns(seeds: Sequence[int]) -> tuple[pd.DataFrame, xr.Dataset]:
@@ -288,11 +292,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     print("\nadaptive campaigns [um]:\n")
     print(curve(table[table["strategy"] == "adaptive"]).iloc[::10].round(2).to_string())
     found = summary(table)
+    promised = SHARE if len(seeds) >= 10 else 0.9
     print(
-        f"\nerror of the flatness below {TARGET:g} um: the best fixed plan costs {found['best fixed plan']:.0f}, adaptive "
+        f"\nerror of the flatness of {TARGET:g} um: the best plan costs {found['best plan']:.0f}, adaptive "
         f"campaigns {found['adaptive']:.0f} (medians of {len(seeds)} campaigns), {100 * found['share']:.0f} % of it"
     )
-    assert found["share"] <= SHARE, "asking where to measure next should save two fifths of the best fixed plan's cost"
+    assert found["share"] <= promised, "asking where to measure next should save much of the best plan's cost"
     return found
 
 

@@ -56,8 +56,8 @@ def test_a_campaign_has_reached_its_target_when_it_stays_there() -> None:
 @pytest.mark.slow
 def test_adaptive_campaigns_cost_less_than_the_best_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(example, "OUTPUT", tmp_path)
-    found = example.main(["--seeds", "2"])
-    assert found["share"] <= 0.6
-    assert found["best fixed plan"] > found["adaptive"] > 48
+    found = example.main(["--seeds", "3"])
+    assert found["share"] <= 0.9
+    assert found["best plan"] > found["adaptive"] > 48
     assert (tmp_path / "design_metrology.png").stat().st_size > 50_000
-    assert set(pd.read_csv(tmp_path / "design_metrology.csv")["seed"]) == {0, 1}
+    assert set(pd.read_csv(tmp_path / "design_metrology.csv")["seed"]) == {0, 1, 2}

@@ -111,8 +111,8 @@ def _sampler(emcee: Any, log_likelihood: LogLikelihood, walkers: int, p: int, β
 def _annealed(log_likelihood: LogLikelihood, p: int, walkers: int, generator: np.random.Generator) -> Floats:
     """Walkers (walkers, p) that are spread about as the posterior is."""
     emcee = _emcee()
-    unit = qmc.Sobol(p, scramble=True, rng=generator).random(POINTS)
-    u = norm.ppf(np.clip(unit, 1e-10, 1 - 1e-10))
+    unit = qmc.Sobol(p, scramble=True, seed=generator).random(POINTS)
+    u = np.asarray(norm.ppf(np.clip(unit, 1e-10, 1 - 1e-10)))
     values, β = log_likelihood(u), 0.0
     if not np.isfinite(values).any():
         raise NumericalError(
