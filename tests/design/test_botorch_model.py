@@ -233,11 +233,11 @@ def test_bad_input_has_clear_words() -> None:
     with pytest.raises(DataError, match=r"fidelity is missing: the model knows several, \['fine', 'rough'\]"):
         botorch_model(fitted, task="a")
     with pytest.raises(DataError, match="task 'z' is unknown"):
-        botorch_model(fitted, task="z")
+        botorch_model(fitted, task="z", fidelity="fine")
     with pytest.raises(DataError, match="fidelity 'z' is unknown"):
         botorch_model(fitted, task="a", fidelity="z")
     with pytest.raises(DataError, match="empty list"):
-        botorch_model(fitted, task=[])
+        botorch_model(fitted, task=[], fidelity="fine")
     with pytest.raises(DataError, match="leave one of both out"):
         botorch_model(fitted, task="a", fidelity="fine", fidelity_column=True)
     with pytest.raises(DataError, match=r"X has 3 columns, 2 are expected: \['x', 'v'\]"):
