@@ -25,7 +25,7 @@ BASE = GROUND | {"schema", "units", "posterior", "scaling", "linalg", "metrics",
 BASE |= {"variables", "vectors", "calibration", "health", "explore"}
 FAMILIES = {"gp", "control", "battery", "molecules"}
 BELOW_DESIGN = BASE | {"training", "networks"} | FAMILIES
-TOP = {"loading", "__init__", "__main__"}
+TOP = {"loading", "__init__", "__main__", "cli"}
 #: Which rooms each room may import, besides itself. A room that isn't here has no place yet: give it one.
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(GROUND, GROUND),
