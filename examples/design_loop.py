@@ -25,17 +25,20 @@ HERE = Path(__file__).parent
 
 def metrology() -> Mapping[str, Any]:
     """(a)"""
-    return example("design_metrology").main([])
+    found: Mapping[str, Any] = example("design_metrology").main([])
+    return found
 
 
 def transfer() -> Mapping[str, Any]:
     """(b)"""
-    return example("design_transfer").main(seeds=3)
+    found: Mapping[str, Any] = example("design_transfer").main(seeds=3)
+    return found
 
 
 def sizing() -> Mapping[str, Any]:
     """(c) and (d)"""
-    return example("design_sizing").main()
+    found: Mapping[str, Any] = example("design_sizing").main()
+    return found
 
 
 PARTS: dict[str, Callable[[], Mapping[str, Any]]] = {"metrology": metrology, "transfer": transfer, "sizing": sizing}

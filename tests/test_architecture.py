@@ -22,10 +22,10 @@ ROOT = Path(__file__).parent.parent
 
 GROUND = {"errors", "random", "progress", "structures"}
 BASE = GROUND | {"schema", "units", "posterior", "scaling", "linalg", "metrics", "report", "persistence", "plots"}
-BASE |= {"variables", "vectors", "calibration", "health"}
+BASE |= {"variables", "vectors", "calibration", "health", "explore"}
 FAMILIES = {"gp", "control", "battery", "molecules"}
 BELOW_DESIGN = BASE | {"training", "networks"} | FAMILIES
-TOP = {"loading", "__init__", "__main__"}
+TOP = {"loading", "__init__", "__main__", "cli"}
 #: Which rooms each room may import, besides itself. A room that isn't here has no place yet: give it one.
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(GROUND, GROUND),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from surrogates import persistence
 from surrogates.errors import DataError
+from surrogates.explore import Server, explore
 from surrogates.health import HealthReport, review
 from surrogates.posterior import Moments, mix, mix_covariances, mix_slopes
 from surrogates.report import FitReport
@@ -210,17 +211,31 @@ class FittedHierarchicalGP:
         """
         return self._left_out(self.core.left_out_outputs(), self.core.output.value(self.core.scaled.readings.y))
 
+    def readings(self) -> xr.Dataset:
+        """The readings that the model has, without those that were missing.
+
+        Returns
+        -------
+        xr.Dataset over ``reading``, in the order of the data: the target, in the fit's units; the task and fidelity labels
+        and the inputs, but for vectors, as coordinates.
+        """
+        y = self.core.output.value(self.core.scaled.readings.y)
+        name = self.schema.target
+        return xr.Dataset({name: ("reading", y, self._labelling.attrs("observed"))}, coords=self._reading_coords())
+
     def _left_out(self, moments: Moments, observed: Floats) -> xr.Dataset:
         """Left-out predictions of the readings as they are labelled."""
-        readings = self.core.scaled.readings
         values = {
             "observed": (observed, "observed"),
             "mean": (moments.mean, "left-out mean"),
             "std": (np.sqrt(moments.variance), "left-out standard deviation, noise included"),
             "residual": (observed - moments.mean, "left-out residual"),
         }
-        units = self.vocabulary.units
         data = {name: ("reading", v, self._labelling.attrs(text)) for name, (v, text) in values.items()}
+        return xr.Dataset(data, coords=self._reading_coords())
+
+    def _reading_coords(self) -> dict[str, Any]:
+        readings, units = self.core.scaled.readings, self.vocabulary.units
         x = readings.x * self.core.scaled.inputs.width + self.core.scaled.inputs.centre
         plain = () if self.core.scaled.library else self.schema.inputs  # vectors would need a dim of their own
         coords: dict[str, Any] = {
@@ -234,7 +249,7 @@ class FittedHierarchicalGP:
         if self.schema.fidelity is not None:
             levels = np.array(self.vocabulary.fidelities)
             coords[self.schema.fidelity] = ("reading", levels[readings.group % len(levels)])
-        return xr.Dataset(data, coords=coords)
+        return coords
 
     def health(self) -> HealthReport:
         """How far this fit can be trusted: left-out scores, influence of single readings, what the algebra says.
@@ -275,6 +290,10 @@ class FittedHierarchicalGP:
         if core.scaled.degrees is not None:
             notes = [*notes, "noise is Student's t, but scores take left-out readings as Gaussian: outliers fail them"]
         return review(loo, self.schema, vocabulary, smoothing=moved, bounds=bounds, notes=notes)
+
+    def explore(self, *, port: int = 0, browser: bool = True) -> Server:
+        """Look into the model in a browser; see `surrogates.explore.explore`."""
+        return explore(self, port=port, browser=browser)
 
     def task_correlation(self) -> xr.DataArray:
         """Correlation of the tasks' functions (task, task_2), averaged over the hyper-parameter draws."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from surrogates import persistence
 from surrogates.errors import DataError
+from surrogates.explore import Server, explore
 from surrogates.health import HealthReport, review
 from surrogates.posterior import Moments, mix, mix_covariances, mix_slopes
 from surrogates.report import FitReport
@@ -196,7 +197,23 @@ class FittedMultiFidelityGP:
             "std": (spread * np.sqrt(moments.variance), "left-out standard deviation, noise included"),
             "residual": (observed - mean, "left-out residual"),
         }
-        units = self.vocabulary.units
+        data = {name: ("reading", v, self._labelling.attrs(text)) for name, (v, text) in values.items()}
+        return xr.Dataset(data, coords=self._reading_coords())
+
+    def readings(self) -> xr.Dataset:
+        """The readings that the model has, without those that were missing.
+
+        Returns
+        -------
+        xr.Dataset over ``reading``, in the order of the data: the target, in the fit's units; the task and fidelity labels
+        and the inputs as coordinates.
+        """
+        centre, spread = self._scales(self.levels.level)
+        observed = ("reading", centre + spread * self.levels.y, self._labelling.attrs("observed"))
+        return xr.Dataset({self.schema.target: observed}, coords=self._reading_coords())
+
+    def _reading_coords(self) -> dict[str, Any]:
+        levels, units = self.levels, self.vocabulary.units
         x = levels.x * levels.inputs.width + levels.inputs.centre
         coords: dict[str, Any] = {
             name: ("reading", x[:, k], {"units": units[name]} if units[name] else {})
@@ -206,8 +223,7 @@ class FittedMultiFidelityGP:
             coords[self.schema.task] = ("reading", np.array(self.vocabulary.tasks)[levels.task])
         if self.schema.fidelity is not None:
             coords[self.schema.fidelity] = ("reading", np.array(levels.graph.labels)[levels.level])
-        data = {name: ("reading", v, self._labelling.attrs(text)) for name, (v, text) in values.items()}
-        return xr.Dataset(data, coords=coords)
+        return coords
 
     def health(self) -> HealthReport:
         """How far this fit can be trusted: left-out scores by task and fidelity, calibration, what the fit found.
@@ -216,6 +232,10 @@ class FittedMultiFidelityGP:
         single readings isn't given, since an average over structures is no linear smoother.
         """
         return review(self.loo(), self.schema, self.vocabulary, notes=self.report.findings)
+
+    def explore(self, *, port: int = 0, browser: bool = True) -> Server:
+        """Look into the model in a browser; see `surrogates.explore.explore`."""
+        return explore(self, port=port, browser=browser)
 
     def structures(self) -> xr.Dataset:
         """What was tried: log_evidence and probability over ``structure``, with kind, kernel and trend as coordinates."""
