@@ -1,0 +1,89 @@
+"""Docstrings as they are written here, for napoleon.
+
+Entries of sections are ``name : what it is``, with no type, since the signature has it. Formulas stand indented, as they
+are, without a mark; bars and stars in sentences are those of mathematics.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sphinx.application import Sphinx
+
+SECTIONS = {"Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns", "Notes", "Examples"}
+ENTRY = re.compile(r"(?P<names>[*\w`][*\w`, ]*?) : (?P<text>.+)")
+#: code, emphasis: what is left as it is; or one character that would mean something to docutils
+MARKED = re.compile(r"``.+?``|`[^`]+`|(?<![\w*])\*{1,2}\w[^*\n]*\*{1,2}(?!\w)|(?P<bare>[|*])")
+
+
+def sections(lines: list[str]) -> list[tuple[str, list[str]]]:
+    """Title, with an empty one first, and lines below its underline."""
+    parts: list[tuple[str, list[str]]] = [("", [])]
+    for number, line in enumerate(lines):
+        under = lines[number + 1] if number + 1 < len(lines) else ""
+        if line in SECTIONS and under and set(under) == {"-"}:
+            parts.append((line, []))
+        elif not (line and set(line) == {"-"} and number and lines[number - 1] in SECTIONS):
+            parts[-1][1].append(line)
+    return parts
+
+
+def entries(lines: list[str]) -> list[str]:
+    """``name : text`` as a name and, below it, its description; outside of sections too, at the start of a paragraph."""
+    new: list[str] = []
+    inside = False  # a paragraph of entries
+    for number, line in enumerate(lines):
+        inside = bool(line.strip()) and (inside or number == 0 or not lines[number - 1].strip())
+        found = ENTRY.fullmatch(line) if inside else None
+        inside = found is not None or (inside and line.startswith("    "))
+        new += [found["names"], f"    {found['text']}"] if found else [line]
+    return new
+
+
+def indent_of(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def prose(lines: list[str]) -> list[str]:
+    """Indented blocks after a blank line as literal blocks, unless they belong to a list; the rest with its bars escaped."""
+    new: list[str] = []
+    literal = -1  # indent of the literal block that we are in
+    above = ""  # the last line of text outside of it
+    for number, line in enumerate(lines):
+        fresh = bool(line.strip()) and (number == 0 or not lines[number - 1].strip())
+        if line.strip() and literal >= 0 and indent_of(line) < literal:
+            literal = -1
+        if literal < 0 and fresh and indent_of(line) > indent_of(above) and above and not is_item(above):
+            literal = indent_of(line)
+            if not above.rstrip().endswith("::"):
+                new += [" " * indent_of(above) + "::", ""]
+        if literal < 0 and line.strip():
+            above = line if fresh or is_item(line) or indent_of(line) < indent_of(above) else above
+        new.append(line if literal >= 0 or line.lstrip().startswith((">>>", "..")) else escaped(line))
+    return new
+
+
+def is_item(line: str) -> bool:
+    return bool(re.match(r"\s*(?:[*+-]|\d+\.|\.\.) ", line))
+
+
+def escaped(line: str) -> str:
+    start = re.match(r"\s*(?:[*+-] )?", line)
+    assert start
+    return start[0] + MARKED.sub(lambda found: f"\\{found[0]}" if found["bare"] else found[0], line[start.end() :])
+
+
+def rewrite(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    if what == "data" and not type(obj).__module__.startswith("surrogates"):
+        lines.clear()  # what any dict or tuple says of itself
+    new: list[str] = []
+    for title, body in sections(lines):
+        if title:
+            new += [title, "-" * len(title)]
+        new += prose(entries(body))
+    lines[:] = new
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("autodoc-process-docstring", rewrite, priority=400)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
