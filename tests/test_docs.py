@@ -1,0 +1,94 @@
+"""The documentation builds without a warning and needs no network to be read, and what its pages show runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from run_page import blocks
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(path for path in DOCS.rglob("*.md") if not {"_build", "generated"} & set(path.relative_to(DOCS).parts))
+RUN = [page for page in PAGES if blocks(page)]
+#: pages that take longer than some ten seconds
+SLOW = {"tutorials/batteries.md", "tutorials/molecules.md"}
+
+
+def name(page: Path) -> str:
+    return page.relative_to(DOCS).as_posix()
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=name(page), marks=[pytest.mark.slow] * (name(page) in SLOW)) for page in RUN]
+)
+def test_what_a_page_shows_runs(page: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"MPLBACKEND": "Agg"}  # no window
+    script = ROOT / "tests" / "support" / "run_page.py"
+    done = subprocess.run(
+        [sys.executable, script, page], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for figure in tmp_path.glob("*.png"):  # what the page shows is what its code draws
+        assert (DOCS / "images" / figure.name).is_file(), f"docs/images lacks {figure.name}"
+
+
+def test_every_block_has_a_language_that_says_whether_it_runs() -> None:
+    known = {"python", "sh", "console", "text", "{toctree}", "{eval-rst}"}
+    for page in PAGES:
+        fences = re.findall(r"^```(\S*)", page.read_text("utf-8"), re.MULTILINE)
+        assert set(fences[::2]) <= known, name(page)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site, from a copy of what it is made of."""
+    copy = tmp_path_factory.mktemp("site")
+    for folder in ("docs", "examples"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("_build", "generated", "output"))
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", "html"]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return copy / "html"
+
+
+def test_the_site_takes_nothing_from_elsewhere(site: Path) -> None:
+    """Links may lead anywhere; scripts, styles, fonts and pictures are the site's own."""
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 50
+    for page in pages:
+        text = page.read_text("utf-8")
+        loaded = re.findall(r'<(?:script|img|iframe|source|link)\b[^>]*?(?:src|href)="(https?:[^"]*|//[^"]*)"', text)
+        assert loaded == [], page.name
+    for style in site.rglob("*.css"):
+        assert not re.findall(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//[^)]*", style.read_text("utf-8")), style.name
+
+
+def test_formulas_are_in_the_pages_themselves(site: Path) -> None:
+    text = (site / "mathematics" / "tasks.html").read_text("utf-8")
+    assert text.count("<math ") > 10
+    assert "<msub>" in text
+    assert "MathJax" not in text
+
+
+def test_every_public_name_is_told_of(site: Path) -> None:
+    import surrogates
+    import surrogates.design
+    import surrogates.gp
+
+    text = "".join(page.read_text("utf-8") for page in (site / "generated").glob("*.html"))
+    told = set(re.findall(r'id="(surrogates\.[\w.]+)"', text))
+    assert {f"surrogates.{public}" for public in surrogates.__all__} <= told
+    assert {f"surrogates.design.{public}" for public in surrogates.design.__all__} <= told
+    assert set(surrogates.gp.__all__) <= {entry.rpartition(".")[2] for entry in told}
+
+
+def test_the_gallery_has_every_example(site: Path) -> None:
+    text = (site / "gallery.html").read_text("utf-8")
+    for script in (ROOT / "examples").glob("*.py"):
+        assert f"surrogates examples run {script.stem}" in re.sub(r"<[^>]+>", "", text)
