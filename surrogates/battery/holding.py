@@ -66,7 +66,7 @@ def hold(
     x, loads, states = state, np.zeros((B, H)), np.zeros((B, H, N))
     for k in range(H):
         ahead = np.einsum("bij,bj->bi", system.Φ, x) + forcing[:, k]
-        p = _load(-by_weather[:, k, 0], -by_load[:, 0], ahead[:, 0] - wanted[:, k])
+        p = load_of(-by_weather[:, k, 0], -by_load[:, 0], ahead[:, 0] - wanted[:, k])
         p = np.clip(p, 0, limit[:, k])
         curved = p * (np.minimum(p, MOST_LOAD) - USUAL_LOAD)
         x = ahead + p[:, None] * by_weather[:, k] + curved[:, None] * by_load
@@ -109,7 +109,7 @@ def thermostats(
     return np.where(np.isfinite(set_point), held.load.reshape(U, S, horizon), np.nan)
 
 
-def _load(slope: Floats, curvature: Floats, excess: Floats) -> Floats:
+def load_of(slope: Floats, curvature: Floats, excess: Floats) -> Floats:
     """p with slope p + curvature p (min(p, 1.3) - .35) = excess; 0 where nothing is to be cooled.
 
     slope > 0 is the cooling per load without curvature; both together always rise with p.

@@ -14,10 +14,17 @@ if TYPE_CHECKING:
     from surrogates.design.advice import advise
     from surrogates.design.botorch_wrapper import SurrogateModel, botorch_model
     from surrogates.design.goals import LevelSet, Map, Optimum
+    from surrogates.design.inverse.calibrate import calibrate
     from surrogates.design.loop import Loop
     from surrogates.design.measures import CVaR, Mean, Probability, Quantile, Std
     from surrogates.design.objectives import Objective, chance_constraint, objective
-    from surrogates.design.openmdao_wrapper import OpenMDAOComponent
+    from surrogates.design.openmdao_wrapper import (
+        OpenMDAOBattery,
+        OpenMDAOComponent,
+        OpenMDAOPolicy,
+        OpenMDAOThermostat,
+    )
+    from surrogates.design.pymoo_wrapper import PymooProblem
     from surrogates.design.response import Response, Scatter
     from surrogates.design.running import Outcome, run
     from surrogates.design.sensitivity.indices import sobol_indices
@@ -29,10 +36,14 @@ __all__ = [
     "Map",
     "Mean",
     "Objective",
+    "OpenMDAOBattery",
     "OpenMDAOComponent",
+    "OpenMDAOPolicy",
+    "OpenMDAOThermostat",
     "Optimum",
     "Outcome",
     "Probability",
+    "PymooProblem",
     "Quantile",
     "Response",
     "Scatter",
@@ -40,6 +51,7 @@ __all__ = [
     "SurrogateModel",
     "advise",
     "botorch_model",
+    "calibrate",
     "chance_constraint",
     "objective",
     "run",
@@ -53,10 +65,14 @@ _HOMES = {
     "Map": "surrogates.design.goals",
     "Mean": "surrogates.design.measures",
     "Objective": "surrogates.design.objectives",
+    "OpenMDAOBattery": "surrogates.design.openmdao_wrapper",
     "OpenMDAOComponent": "surrogates.design.openmdao_wrapper",
+    "OpenMDAOPolicy": "surrogates.design.openmdao_wrapper",
+    "OpenMDAOThermostat": "surrogates.design.openmdao_wrapper",
     "Optimum": "surrogates.design.goals",
     "Outcome": "surrogates.design.running",
     "Probability": "surrogates.design.measures",
+    "PymooProblem": "surrogates.design.pymoo_wrapper",
     "Quantile": "surrogates.design.measures",
     "Response": "surrogates.design.response",
     "Scatter": "surrogates.design.response",
@@ -64,6 +80,7 @@ _HOMES = {
     "SurrogateModel": "surrogates.design.botorch_wrapper",
     "advise": "surrogates.design.advice",
     "botorch_model": "surrogates.design.botorch_wrapper",
+    "calibrate": "surrogates.design.inverse.calibrate",
     "chance_constraint": "surrogates.design.objectives",
     "objective": "surrogates.design.objectives",
     "run": "surrogates.design.running",

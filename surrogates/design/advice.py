@@ -16,7 +16,7 @@ from surrogates.gp.by_draw import ByDraw, Fitted, Places, by_draw
 from surrogates.schema import as_labelled
 
 from .aims import aim_of
-from .answer import Best, Step, labelled
+from .answer import Best, Step, labelled, require_free_names
 from .beliefs import Asked, Beliefs, beliefs_at
 from .candidates import Bounds, Box, Constraints, Option, feasible, given_table, make_box, spread_out
 from .costs import Costs, options_with_price, prices
@@ -78,9 +78,11 @@ def advise(
     bounds : of some inputs: (low, high) in the units of the fit, or allowed labels; of the others, the readings' range
     candidates : how many places to try for each task and fidelity; the best ones are then moved about. Or a table of the
         places that can be reached, which are taken as they are; each task and fidelity it doesn't name is tried
-    count : suggestions; each takes for granted that those before it will be read
+    count : suggestions; each takes for granted that those before it will be read. Fewer come, or none, where all
+        candidates are known exactly or going to be
     pending : experiments that are under way: inputs, task and fidelity
-    constraints : takes a table of candidates, and says with True or False for each whether it may be asked
+    constraints : takes a table of candidates, and says with True or False for each whether it may be asked; an optimum is
+        chosen among such places too
     seed : of the places tried
 
     Returns
@@ -95,7 +97,7 @@ def advise(
     Raises
     ------
     DataError
-        Costs that aren't positive or name what the model doesn't know, a goal that is none, bounds, candidates or
+        Costs that aren't positive, names that the model doesn't know, a goal that is none, bounds, candidates or
         constraints that leave nothing to ask, a model with a warped target or with vectors as inputs.
 
     Notes
@@ -115,9 +117,10 @@ def advise(
     _require_count(count, "count")
     _require_count(seed, "seed", least=0)
     model = by_draw(fitted)
+    require_free_names(model.schema)
     options = options_with_price(costs, model.schema, model.vocabulary)
     box = make_box(model, bounds)
-    reference, measure = aim_of(goal_of(goal), model, box, seed)
+    reference, measure = aim_of(goal_of(goal), model, box, constraints, seed)
     if isinstance(candidates, xr.Dataset | pd.DataFrame):
         table, moves = given_table(model, candidates, list(options)), []
     else:
@@ -143,17 +146,14 @@ def _batch(search: Search, beliefs: Beliefs, table: xr.Dataset, count: int, move
             if best:
                 best = _moved(search, beliefs, best, radius, generator)
         if not best:
-            raise DataError(
-                f"{step} of {count} suggestions can be made: all other candidates are known exactly, or are going to be; "
-                f"ask for fewer, or give more candidates"
-            )
+            break  # all candidates are known exactly, or are going to be
         chosen = max(best.values(), key=lambda one: one.rate)
         expected += search.measure.direction * chosen.gain
         steps.append(Step(chosen, best, expected))
         if step + 1 < count:
             one = beliefs.ask(chosen.row)
             asked, beliefs = beliefs.refreshed(asked, one), beliefs.given(one)
-    return labelled(search.model, list(search.options), search.measure, steps)
+    return labelled(search.model, table.isel(candidate=slice(0, 0)), list(search.options), search.measure, steps)
 
 
 def _best(search: Search, beliefs: Beliefs, table: xr.Dataset, asked: Asked) -> dict[Option, Best]:

@@ -13,7 +13,7 @@ from surrogates.errors import DataError
 from surrogates.gp.by_draw import ByDraw, Places
 from surrogates.schema import Label, as_labelled
 
-from .candidates import Box, Option, table_of
+from .candidates import Box, Constraints, Option, feasible, spread_out, table_of
 from .gains import BestMean, MeanAmbiguity, MeanVariance, Measure
 from .goals import Goal, LevelSet, Optimum, Tasks
 
@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 REFERENCE, CHOICES = 128, 256
 
 
-def aim_of(goal: Goal, model: ByDraw, box: Box, seed: int) -> tuple[Places, Measure]:
+def aim_of(goal: Goal, model: ByDraw, box: Box, constraints: Constraints | None, seed: int) -> tuple[Places, Measure]:
     """Reference places, and what is measured there.
 
     Raises
@@ -33,7 +33,7 @@ def aim_of(goal: Goal, model: ByDraw, box: Box, seed: int) -> tuple[Places, Meas
     level = _fidelity(goal.fidelity, model)
     if isinstance(goal, Optimum):
         option = Option(_only_task(goal, model), level)
-        reference = _choices(model, box, option, seed) if goal.reference is None else goal.reference
+        reference = _choices(model, box, option, constraints, seed) if goal.reference is None else goal.reference
         places = _places(model, reference, [option])
         return places, BestMean(1 if goal.sense == "maximise" else -1)
     shares = _shares(goal.tasks, model)
@@ -111,7 +111,9 @@ def _require_known(label: Label, known: tuple[Label | None, ...], kind: str) -> 
         raise DataError(f"the goal names the {kind} {label!r}; the model knows {', '.join(map(repr, known))}")
 
 
-def _choices(model: ByDraw, box: Box, option: Option, seed: int) -> xr.Dataset:
+def _choices(model: ByDraw, box: Box, option: Option, constraints: Constraints | None, seed: int) -> xr.Dataset:
     """Places to choose the optimum among: spread over the box, and those of all readings within it."""
-    spread, read = box.sobol(CHOICES, seed), box.columns_of(np.unique(model.readings, axis=0))
-    return table_of(box, {name: np.concatenate([spread[name], read[name]]) for name in spread}, [option])
+    spread = spread_out(box, [option], CHOICES, constraints, seed)
+    read = table_of(box, box.columns_of(np.unique(model.readings, axis=0)), [option])
+    read = read.isel(candidate=np.flatnonzero(feasible(constraints, read)))
+    return xr.concat([spread, read], "candidate")

@@ -7,11 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
+from surrogates.errors import DataError
 from surrogates.gp.by_draw import ByDraw
+from surrogates.schema import Schema
 
 from .candidates import Option
 from .gains import Measure
+
+RESERVED = {"gain", "cost", "gain_per_cost", "expected", "suggestion", "option"}
 
 
 class Best(NamedTuple):
@@ -35,10 +40,27 @@ class Step(NamedTuple):
     expected: float
 
 
-def labelled(model: ByDraw, options: Sequence[Option], measure: Measure, steps: Sequence[Step]) -> xr.Dataset:
-    """The answer of `advise`."""
+def require_free_names(schema: Schema) -> None:
+    """Refuse variables that are called like what the answer holds.
+
+    Raises
+    ------
+    DataError
+        If there are any.
+    """
+    taken = sorted(RESERVED & {*schema.inputs, schema.task, schema.fidelity})
+    if taken:
+        raise DataError(
+            f"{', '.join(map(repr, taken))} are names of what advice holds; rename the variable and fit again"
+        )
+
+
+def labelled(
+    model: ByDraw, none: xr.Dataset, options: Sequence[Option], measure: Measure, steps: Sequence[Step]
+) -> xr.Dataset:
+    """The answer of `advise`; `none` is a table of candidates without rows."""
     schema = model.schema
-    rows = xr.concat([step.chosen.row for step in steps], "candidate").rename(candidate="suggestion")
+    rows = xr.concat([step.chosen.row for step in steps] or [none], "candidate").rename(candidate="suggestion")
     names = [name for name in (*schema.inputs, schema.task, schema.fidelity) if name is not None]
     target = model.vocabulary.units[schema.target]
     better = "reduction of the" if measure.direction < 0 else "increase of the"
@@ -59,11 +81,16 @@ def labelled(model: ByDraw, options: Sequence[Option], measure: Measure, steps: 
     for k, name in enumerate((schema.task, schema.fidelity)):
         if name is not None:
             answer.coords[f"option_{name}"] = ("option", np.array([option[k] for option in options]))
+    shape = (len(steps), len(options))
     for name in attrs:
         values = [[_number(step.options.get(option), name) for option in options] for step in steps]
-        answer[f"option_{name}"] = (("suggestion", "option"), np.array(values), attrs[name])
+        answer[f"option_{name}"] = (("suggestion", "option"), np.array(values).reshape(shape), attrs[name])
     for name in schema.inputs:
-        answer[f"option_{name}"] = (("suggestion", "option"), _column(steps, options, name), rows[name].attrs)
+        answer[f"option_{name}"] = (
+            ("suggestion", "option"),
+            _column(steps, options, name, none[name].dtype).reshape(shape),
+            rows[name].attrs,
+        )
     return answer
 
 
@@ -73,13 +100,12 @@ def _number(best: Best | None, name: str) -> float:
     return {"gain": best.gain, "cost": best.cost, "gain_per_cost": best.rate}[name]
 
 
-def _column(steps: Sequence[Step], options: Sequence[Option], name: str) -> Any:
+def _column(steps: Sequence[Step], options: Sequence[Option], name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
     """An input of every option's best (s, o)."""
     column = [
         [step.options[o].row[name].to_numpy()[0] if o in step.options else None for o in options] for step in steps
     ]
-    is_number = isinstance(steps[0].chosen.row[name].to_numpy()[0], float | int | np.number)
-    return np.array(column, dtype=np.float64 if is_number else object)
+    return np.array(column, dtype=np.float64 if dtype.kind in "fiu" else object)
 
 
 def _units(units: str | None, power: int) -> dict[str, str]:

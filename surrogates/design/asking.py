@@ -86,7 +86,7 @@ def _of_hierarchy(fitted: FittedHierarchicalGP, task: int, fidelity: Label | Non
         fitted, task * len(known) + level, scaled.inputs, scaled.target, core.processes, task, core.weights
     )
     if scaled.readings.basis is None:
-        reading = _same(scaled.target.variance(noise_table(core, fitted.vocabulary)[task, level]))
+        reading = _same(float(scaled.target.variance(noise_table(core, fitted.vocabulary)[task, level])))
     else:
         reading = _ShapedNoise.of(core, level)
     low, high = _box(scaled.readings.x, scaled.inputs)
@@ -106,7 +106,7 @@ def _of_fidelities(fitted: FittedMultiFidelityGP, task: int, fidelity: Label | N
     if fitted.schema.fidelity is not None:  # codes have the vocabulary's order, groups the graph's
         code = task * len(labels) + list(fitted.vocabulary.fidelities).index(labels[level])
     f, weights = _gaussians(fitted, code, levels.inputs, target, fitted.processes, group, fitted.weights)
-    noise = _same(target.variance(fitted.noise_variances()[level]))
+    noise = _same(float(target.variance(fitted.noise_variances()[level])))
     low, high = _box(levels.x, levels.inputs)
     width = len(levels.y) * len(weights)
     return Asked(f, noise, weights, target.spread, None, None, low, high, width)
@@ -161,7 +161,7 @@ class _OneByOne:
     group: int
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean, variance = _ClosedForm.apply(x, self)
+        mean, variance = _ClosedForm.apply(x, self)  # type: ignore[no-untyped-call]
         return mean, variance
 
 
@@ -202,7 +202,7 @@ class _ShapedNoise(torch.autograd.Function):
     @staticmethod
     def of(core: Core, level: int) -> Callable[[Tensor], Tensor]:
         def variance(x: Tensor) -> Tensor:
-            found: Tensor = _ShapedNoise.apply(x, core, level)
+            found: Tensor = _ShapedNoise.apply(x, core, level)  # type: ignore[no-untyped-call]
             return found
 
         return variance

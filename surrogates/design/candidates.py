@@ -174,8 +174,8 @@ def given_table(model: ByDraw, given: xr.Dataset | pd.DataFrame, options: Sequen
 
     Raises
     ------
-    DataError
-        If there are none.
+    DataError, UnitsError
+        If there are none; and as `Schema.encode_points`.
     """
     schema = model.schema
     data = as_labelled(given)
@@ -191,7 +191,9 @@ def given_table(model: ByDraw, given: xr.Dataset | pd.DataFrame, options: Sequen
         )
     columns = {name: column for name, column in frame.items() if name not in data.dims or name in data.variables}
     flat = {str(name): ("candidate", column.to_numpy(), data[name].attrs) for name, column in columns.items()}
-    return xr.Dataset(flat)
+    table = xr.Dataset(flat)
+    model.places(table)  # labels that aren't known are refused here; those that have no price just aren't asked
+    return table
 
 
 def feasible(constraints: Constraints | None, table: xr.Dataset) -> NDArray[np.bool_]:

@@ -57,7 +57,7 @@ class Suggest(Protocol):
     kept if they are there.
     """
 
-    def __call__(self, fitted: Any, *, count: int, seed: int, pending: xr.Dataset | None) -> xr.Dataset: ...
+    def __call__(self, fitted: Any, /, *, count: int, seed: int, pending: xr.Dataset | None) -> xr.Dataset: ...
 
 
 class Loop:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -12,12 +12,14 @@ from surrogates.errors import DataError
 
 from .mixtures import Mixture
 
+Kind = Literal["value", "deviation", "probability"]
+
 
 class Measure(Protocol):
     """A number of a distribution."""
 
     @property
-    def kind(self) -> Literal["value", "deviation", "probability"]:
+    def kind(self) -> Kind:
         """Whether it is in the target's units, a difference in them, or a plain number."""
 
     def __call__(self, of: Mixture) -> Tensor:
@@ -33,7 +35,7 @@ class Mean:
     """
 
     k_std: float = 0.0
-    kind = "value"
+    kind: ClassVar[Kind] = "value"
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.k_std):
@@ -49,7 +51,7 @@ class Mean:
 class Std:
     """The standard deviation."""
 
-    kind = "deviation"
+    kind: ClassVar[Kind] = "deviation"
 
     def __call__(self, of: Mixture) -> Tensor:
         """(n,)"""
@@ -61,7 +63,7 @@ class Quantile:
     """The value that the response stays below with probability q."""
 
     q: float
-    kind = "value"
+    kind: ClassVar[Kind] = "value"
 
     def __post_init__(self) -> None:
         check_probability("q", self.q)
@@ -80,7 +82,7 @@ class CVaR:
 
     alpha: float
     tail: Literal["upper", "lower"] = "upper"
-    kind = "value"
+    kind: ClassVar[Kind] = "value"
 
     def __post_init__(self) -> None:
         check_probability("alpha", self.alpha)
@@ -101,7 +103,7 @@ class Probability:
 
     at_least: float | None = None
     at_most: float | None = None
-    kind = "probability"
+    kind: ClassVar[Kind] = "probability"
 
     def __post_init__(self) -> None:
         check_limits(self.at_least, self.at_most)

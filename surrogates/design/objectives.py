@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,7 @@ from .response import Response
 
 Floats = NDArray[np.float64]
 #: bounds by input, or of all inputs in their order
-Box = Bounds | Mapping[str, tuple[float, float]]
+Box: TypeAlias = Bounds | Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,8 @@ class Objective:
             If the model has no second derivatives: with a warp, noise that varies with the place, more than 3,000 rows or
             kernels that aren't stationary.
         """
-        return self._products(x, np.asarray(p, dtype=np.float64)[None])[0]
+        found: Floats = self._products(x, np.asarray(p, dtype=np.float64)[None])[0]
+        return found
 
     def hess(self, x: ArrayLike) -> Floats:
         """Hessian (d, d) at x (d,); as `hessp` else."""
@@ -89,6 +90,9 @@ class Objective:
     def constraint(self, *, at_least: float | None = None, at_most: float | None = None) -> NonlinearConstraint:
         """Limits to the measure, for `scipy.optimize.minimize`; `maximize` turns no sign here.
 
+        It comes with a quasi-Newton Hessian, since SLSQP and COBYLA warn of any other. "trust-constr" takes the exact one:
+        ``constraint.hess = lambda x, v: v[0] * objective.hess(x)``.
+
         Raises
         ------
         DataError
@@ -98,16 +102,7 @@ class Objective:
         plain = Objective(self.response, self.measure, False, self.bounds)
         low = -np.inf if at_least is None else float(at_least)
         high = np.inf if at_most is None else float(at_most)
-        return NonlinearConstraint(plain, low, high, jac=plain.jac, hess=plain._hessian_of_constraint())
-
-    def _hessian_of_constraint(self) -> Any:
-        """(x, multipliers (1,)) -> Hessian; a quasi-Newton one where there is none."""
-        data = self.response.bounds()
-        try:
-            self.hess(0.5 * (data.lb + data.ub))
-        except DataError:
-            return BFGS()
-        return lambda x, v: v[0] * self.hess(x)
+        return NonlinearConstraint(plain, low, high, jac=plain.jac, hess=BFGS())
 
     def _products(self, x: ArrayLike, vectors: Floats) -> Floats:
         x = self.response.checked(x)
@@ -163,10 +158,10 @@ def objective(
     0.3
     """
     response = of if isinstance(of, Response) else Response(of)
-    measure = Mean() if measure is None else measure
-    if not callable(measure) or isinstance(measure, type):
+    chosen: Measure = Mean() if measure is None else measure
+    if not callable(chosen) or isinstance(chosen, type):
         raise DataError(f"measure is {measure!r}; give one such as Mean(), Quantile(0.9) or CVaR(0.9)")
-    return Objective(response, measure, maximize, _bounds(response, bounds))
+    return Objective(response, chosen, maximize, _bounds(response, bounds))
 
 
 def chance_constraint(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from surrogates.errors import UnitsError, missing_extra
+from surrogates.errors import UnitsError
 from surrogates.units import Units
 
 #: spellings of what has no unit
@@ -74,10 +74,8 @@ def openmdao_units(
     >>> openmdao_units("W/m^2", "flux", given={}), openmdao_units("degC", "std", given={}, differences=True)
     ('W/m**2', 'degK')
     """
-    try:
-        from openmdao.utils.units import valid_units
-    except ImportError:
-        raise missing_extra("openmdao", "openmdao") from None
+    from openmdao.utils.units import valid_units
+
     if name in given:
         found = given[name]
         if found is not None and not _is_known(valid_units, found):
@@ -102,7 +100,13 @@ def _spelt(units: str) -> str:
         return SPELLINGS[units.strip()]
     text = units.replace("^", "**").replace("·", "*").replace("²", "**2").replace("³", "**3")
     text = re.sub(r"(?<=[\w)])\s+(?=[A-Za-z(])", "*", text.strip()).replace(" ", "")
-    return WORD.sub(lambda word: SPELLINGS.get(word[0], word[0]), text)
+    return WORD.sub(_in_product, text)
+
+
+def _in_product(word: re.Match[str]) -> str:
+    """A name inside a product or quotient, in brackets where OpenMDAO spells it as a product."""
+    spelt = SPELLINGS.get(word[0], word[0])
+    return f"({spelt})" if "*" in spelt else spelt
 
 
 def _is_known(valid_units: object, text: str) -> bool:

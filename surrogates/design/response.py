@@ -192,7 +192,7 @@ class Response:
         """
         ((places, mixture),) = self._mixtures(x[None], with_graph=True)
         value = self._differentiable(measure, mixture)
-        found = []
+        found: list[Tensor] = []
         (slope,) = torch.autograd.grad(value.sum(), places, create_graph=True)
         for v in vectors if slope.requires_grad else ():  # else it is linear in x
             found += torch.autograd.grad(
@@ -251,7 +251,7 @@ class Response:
         """(N, all inputs)"""
         if self.scatter is None:
             return torch.zeros(1, len(self._template), dtype=torch.float64)
-        return torch.from_numpy(self.scatter.values(self.fitted.schema.inputs))
+        return torch.from_numpy(self.scatter.values(tuple(self.fitted.schema.inputs)))
 
     @cached_property
     def _tails(self) -> tuple[Tensor, Tensor]:

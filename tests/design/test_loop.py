@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surrogates import HierarchicalGP, MultiFidelityGP, Schema, as_dataset
-from surrogates.design import Loop, Outcome, run
+from surrogates.design import Loop, Outcome, advise, run
 from surrogates.errors import DataError, FileFormatError, ProblemError, UnitsError
 
 MODEL = HierarchicalGP(Schema(inputs="x", target="y"), noise="none", integrate=False)
@@ -304,6 +304,35 @@ def test_a_loop_in_memory_and_one_from_its_journal_agree(steps: list[tuple[int, 
                         loop.tell(known[number % len(known)], failed="no")
                     elif step == 3:
                         loop.ask(1 + number % 3)
+
+
+def test_advise_is_a_suggest(tmp_path: Path) -> None:
+    """With two gauges of different cost, one of which can't reach a part of the range."""
+    x = np.linspace(0, 1, 10)
+    first = as_dataset(x, np.sin(5 * x), inputs=["x"], task=["a", "b"] * 5, fidelity=["cheap", "precise"] * 5)
+    model = HierarchicalGP(LABELLED, integrate=False)
+    suggest = functools.partial(advise, costs={"cheap": 1.0, "precise": 4.0}, goal="map", candidates=8)
+
+    def experiment(at: xr.Dataset) -> float:
+        if str(at["gauge"].values) == "cheap" and float(at["x"]) > 0.5:
+            raise RuntimeError("out of reach")
+        return float(np.sin(5 * at["x"]))
+
+    first = first.rename(task="part", fidelity="gauge")
+    with Loop(model, first, suggest, path=tmp_path / "j") as loop:
+        history = run(loop, experiment, evaluations=5, batch=2)
+    costs = np.where(history["gauge"] == "cheap", 1.0, 4.0)[10:]
+    np.testing.assert_allclose(history["spent"][10:], np.cumsum(costs))
+    asked = history.isel(observation=slice(10, None))
+    places = {
+        tuple(map(str, row)) for row in zip(asked["x"].values, asked["part"].values, asked["gauge"].values, strict=True)
+    }
+    assert len(places) == 5
+    with Loop(model, first, suggest, path=tmp_path / "j") as resumed:
+        next_one = resumed.ask()
+    with Loop(model, first, suggest) as other:
+        xr.testing.assert_identical(run(other, experiment, evaluations=5, batch=2), history)
+        xr.testing.assert_identical(other.ask(), next_one)
 
 
 # --- what can't be used ---

@@ -14,10 +14,11 @@ from scipy.optimize import Bounds, minimize
 
 from surrogates import FittedHierarchicalGP, FittedMultiFidelityGP, HierarchicalGP, InducingGP, Schema, as_dataset
 from surrogates.design import CVaR, Mean, Objective, Probability, Quantile, Response, Scatter, Std, objective
+from surrogates.design.measures import Measure
 from surrogates.errors import DataError
 
 X = np.array([[0.13, 0.21], [-0.7, 0.4], [0.9, -0.95]])
-MEASURES = [Mean(), Mean(2.0), Mean(-1.0), Std(), Quantile(0.9), CVaR(0.8), CVaR(0.8, tail="lower")]
+MEASURES: list[Measure] = [Mean(), Mean(2.0), Mean(-1.0), Std(), Quantile(0.9), CVaR(0.8), CVaR(0.8, tail="lower")]
 MEASURES += [Probability(at_least=0.2), Probability(at_most=0.9), Probability(at_least=0.2, at_most=0.9)]
 FITS: dict[str, tuple[Any, dict[str, Any]]] = {
     "hierarchy": (plate, {"task": "a"}),
@@ -88,9 +89,9 @@ def test_hessians_are_differences_of_gradients(name: str, over: tuple[str, ...],
     np.testing.assert_allclose(one.hessp(X[0], [0.3, -2.0]), wanted @ [0.3, -2.0], atol=3 * tolerance)
 
 
-@pytest.mark.parametrize("method", ["trust-krylov", "Newton-CG", "trust-ncg", "trust-exact", "trust-constr"])
+@pytest.mark.parametrize("method", ["trust-krylov", "trust-exact", "trust-constr"])
 def test_second_order_methods_find_the_optimum_of_a_grid(method: str) -> None:
-    one = objective(Response(plate(), task="a", scatter=Scatter({"x": 0.05, "z": 0.05}, points=16)), Mean(1.0))
+    one = objective(Response(plate(), task="a", scatter=Scatter({"x": 0.05, "z": 0.05}, points=8)), Mean(1.0))
     axes = [np.linspace(a, b, 15) for a, b in zip(one.bounds.lb, one.bounds.ub, strict=True)]
     grid = np.stack(np.meshgrid(*axes), -1)[1:-1, 1:-1].reshape(-1, 2)
     values = one.values(grid)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -11,7 +13,7 @@ from scipy.stats import qmc
 
 from surrogates import HierarchicalGP, MultiFidelityGP, Schema, as_dataset
 from surrogates.design import sobol_indices
-from surrogates.errors import DataError
+from surrogates.errors import DataError, FitWarning
 from surrogates.gp.inducing.single import InducingGP
 from surrogates.gp.tanimoto import Tanimoto
 
@@ -50,13 +52,13 @@ def test_ishigami_in_closed_form() -> None:
 def test_ishigami_by_sampling_agrees_with_the_closed_form() -> None:
     fitted = HierarchicalGP(Schema(inputs=ABC, target="y"), kernel="rbf", integrate=False).fit(readings(64, noise=0.3))
     closed = sobol_indices(fitted, distributions=BOUNDS, draws=256)
-    sampled = sobol_indices(fitted, distributions=BOUNDS, draws=64, samples=2048, method="sampling", second_order=True)
+    sampled = sobol_indices(fitted, distributions=BOUNDS, draws=48, samples=1024, method="sampling", second_order=True)
     assert (closed.attrs["method"], sampled.attrs["method"]) == ("closed form", "sampling")
     for name in ("first_order", "total"):
         error = sampled[f"{name}_error"]
         assert (abs(sampled[name] - closed[name]) < 3.5 * error).all()
         assert (abs(sampled[f"{name}_of_mean"] - closed[f"{name}_of_mean"]) < 3.5 * error).all()
-        assert (error < 0.04).all()
+        assert (error < 0.05).all()
         # the designs' own noise is in the spread of draws, which therefore isn't below that of the closed form
         assert (sampled[f"{name}_std"] > 0.6 * closed[f"{name}_std"]).all()
         assert (sampled[f"{name}_std"] < closed[f"{name}_std"] + 0.02).all()
@@ -111,27 +113,35 @@ def test_a_seed_gives_the_same_answer() -> None:
         assert not np.array_equal(one["total_std"], other["total_std"])
 
 
-def test_fidelities_and_warps_and_plug_ins() -> None:
-    x = np.linspace(0, 1, 14)
-    rng = np.random.default_rng(0)
-    grid = rng.random((28, 2))
+@pytest.mark.parametrize(("structure", "method"), [("coregional", "closed form"), ("nonlinear", "sampling")])
+def test_each_fidelity_has_its_own(structure: str, method: str) -> None:
+    x = np.random.default_rng(0).random((28, 2))
     level = np.array(["low", "high"])[np.arange(28) % 2]
-    y = np.where(level == "low", 0.5, 1.0) * np.sin(4 * grid[:, 0]) + grid[:, 1]
-    data = as_dataset(grid, y, inputs=("a", "b"), fidelity=level)
+    y = np.where(level == "low", 0.5, 1.0) * np.sin(4 * x[:, 0]) + x[:, 1]
+    data = as_dataset(x, y, inputs=("a", "b"), fidelity=level)
     schema = Schema(inputs=("a", "b"), target="y", fidelity="fidelity")
-    fitted = MultiFidelityGP(schema, fidelities=("low", "high")).fit(data)
-    t = np.linspace(0, 1, 20001)
+    model = MultiFidelityGP(
+        schema, fidelities=("low", "high"), structure=structure, kernel="rbf", trend="linear", integrate=False
+    )
+    fitted, t = model.fit(data), np.linspace(0, 1, 20001)
     for label, size in (("low", 0.5), ("high", 1.0), (None, 1.0)):
         laws = {"a": (0, 1), "b": (0, 1)}
         found = sobol_indices(fitted, fidelity=label, distributions=laws, draws=4, samples=1024)
+        assert found.attrs["method"] == method
         share = size**2 * np.var(np.sin(4 * t))
-        np.testing.assert_allclose(found["first_order"].values[0], share / (share + 1 / 12), atol=0.06)
+        np.testing.assert_allclose(found["first_order_of_mean"].values[0], share / (share + 1 / 12), atol=0.06)
+
+
+def test_warps_and_plug_ins_and_many_readings() -> None:
+    grid = np.random.default_rng(0).random((28, 2))
+    y = np.sin(4 * grid[:, 0]) + grid[:, 1] + 0.1 * np.random.default_rng(1).standard_normal(28)
     positive = as_dataset(grid, np.exp(y), inputs=("a", "b"))
     plain = Schema(inputs=("a", "b"), target="y")
     for model in (HierarchicalGP(plain, warp="log", kernel="rbf"), HierarchicalGP(plain, sharing="niw", kernel="rbf")):
         found = sobol_indices(model.fit(positive), draws=8, samples=512)
         assert found.attrs["method"] == "sampling"
         assert 0.3 < float(found["first_order"].sel(input="a")) < 1.0
+    x = np.linspace(0, 1, 14)
     one = as_dataset(x, np.sin(3 * x), inputs="a")
     large = InducingGP(Schema(inputs="a", target="y")).fit(one)
     with pytest.raises(DataError, match=r"no joint draws.*draws=0"):
@@ -139,6 +149,32 @@ def test_fidelities_and_warps_and_plug_ins() -> None:
     alone = sobol_indices(large, draws=0, samples=512)
     np.testing.assert_allclose(alone["first_order"], 1.0, atol=0.05)
     assert "first_order_std" not in alone
+
+
+@pytest.mark.slow
+def test_stated_uncertainty_holds_what_it_says() -> None:
+    """Random functions, known exactly, from few noisy readings: 90 % intervals hold about nine of ten true indices."""
+    grid = (np.arange(200) + 0.5) / 200
+    held = []
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        ω, phase = generator.standard_normal((30, 2)) * [4.0, 2.0], generator.uniform(0, 2 * np.pi, 30)
+
+        def f(x: Floats, ω: Floats = ω, phase: Floats = phase) -> Floats:
+            return np.asarray(np.cos(x @ ω.T + phase).sum(axis=-1) / 15**0.5)
+
+        values = f(np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1))
+        variance, mains = values.var(), [values.mean(axis=1).var(), values.mean(axis=0).var()]
+        x = generator.random((25, 2))
+        data = as_dataset(x, f(x) + 0.2 * generator.standard_normal(25), inputs=("a", "b"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FitWarning)  # of some functions one length-scale is at its bound
+            fitted = HierarchicalGP(Schema(inputs=("a", "b"), target="y"), kernel="rbf", trend="constant").fit(data)
+        found = sobol_indices(fitted, distributions={"a": (0, 1), "b": (0, 1)}, draws=128, seed=seed)
+        for name, wanted in (("first_order", mains), ("total", [variance - mains[1], variance - mains[0]])):
+            low, high = found[f"{name}_quantile"].values
+            held.append((low <= np.array(wanted) / variance) & (np.array(wanted) / variance <= high))
+    assert 0.8 < np.mean(held) <= 0.99
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +191,7 @@ def fitted() -> object:
         ({}, "task isn't given, and the model knows 's', 't'"),
         ({"task": "u"}, "unknown task 'u'; the model knows 's', 't'"),
         ({"task": "s", "fidelity": "low"}, "fidelity is 'low', but the model's schema names no fidelity"),
-        ({"task": "s", "distributions": {"z": (0, 1)}}, "distributions names \\['z'\\]; the model's inputs"),
+        ({"task": "s", "distributions": {"z": (0, 1)}}, "distributions names \\['z'\\]; inputs that have one are"),
         ({"task": "s", "distributions": {"a": (1, 0)}}, "the bounds of 'a' are \\(1, 0\\).*the lower one first"),
         ({"task": "s", "distributions": {"a": (0, np.nan)}}, "the bounds of 'a' are \\(0, nan\\)"),
         ({"task": "s", "distributions": {"a": (0, np.inf)}}, "must be finite"),

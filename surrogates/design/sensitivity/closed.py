@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 
 from surrogates.gp.process import Conditioned
 
+from ..laws import Input
 from .factors import Part
-from .inputs import Input
 from .inside import Inside
-from .paths import draw_paths, trend_columns
-from .products import Products, explained, stacked, tensor, tensor_variance
+from .paths import Paths, draw_paths, trend_columns
+from .products import Products, stacked, tensor, tensor_variance, variance
 
 Floats = NDArray[np.float64]
+Complex = NDArray[np.complex128]
 #: sets of waves that draws share
 SETS = 32
 #: kernel functions of one posterior that closed forms take: their matrices are dense
@@ -91,38 +92,47 @@ class Posterior:
     def _points(self) -> list[tuple[Floats, Floats]]:
         return list(zip(self.points, self.products.weights, strict=True))
 
-    def draws(self, count: int, sets: Sequence[Subset], generator: np.random.Generator) -> Floats:
-        """V_S of draws of the function that share their waves: (count, sets)."""
-        paths = draw_paths(self.process, self.task, self.parts, count, generator)
+    def draws(self, sizes: Sequence[int], sets: Sequence[Subset], generator: np.random.Generator) -> Floats:
+        """V_S of draws of the function, of which so many at a time share their waves: (draws, sets).
+
+        With f = g + Re z, g of real coefficients c and z of complex ones a: E f² = E g² + 2 Re E gz + ½ E |z|² + ½ Re E z².
+        """
+        several = [draw_paths(self.process, self.task, self.parts, size, generator) for size in sizes]
+        waves = [self._waves(paths) for paths in several]
+        own = [np.concatenate([self.rows.T @ paths.update, paths.own_beta]) for paths in several]
+        amplitudes = [np.concatenate(paths.amplitudes) for paths in several]
+        c, products = np.concatenate(own, axis=1), self.products
+        found = np.empty((c.shape[1], len(sets)))
+        mains = products.main_effects(c)
+        others = [wave.main_effects(a) for wave, a in zip(waves, amplitudes, strict=True)]
+        for k, w in enumerate(products.weights):
+            mains[k] = mains[k] + np.concatenate([other[k].real for other in others], axis=1)
+            known = [j for j, S in enumerate(sets) if (k,) == S]
+            found[:, known] = variance(mains[k], w)[:, None]
+        mean = products.weights[0] @ mains[0]
+        for j, S in enumerate(sets):
+            if len(S) > 1:
+                squares = np.einsum("as,as->s", c, products.crossed(products, S) @ c)
+                rest = [self._rest(*each, S) for each in zip(own, waves, amplitudes, strict=True)]
+                found[:, j] = squares + np.concatenate(rest) - mean**2
+        return found
+
+    def _waves(self, paths: Paths) -> Products:
+        """The waves at all points."""
         tables = []
         for waves, a in zip(paths.waves, paths.amplitudes, strict=True):
             at_points = [np.ones((len(a), len(x)), dtype=np.complex128) for x in self.points]
             for k, wave in waves:
                 at_points[k] *= wave(self.points[k])
             tables.append(Products(tuple(at_points), self.products.weights))
-        c = np.concatenate([self.rows.T @ paths.update, paths.own_beta, *paths.amplitudes])
-        return _real_variances(stacked([self.products, *tables]), c, sets)
+        return stacked(tables)
 
-
-def _real_variances(products: Products, c: NDArray[np.complex128], sets: Sequence[Subset]) -> Floats:
-    """V_S of the real parts of functions with complex coefficients c (N, s): (s, sets).
-
-    E (Re z)² = ½ E |z|² + ½ Re E z²
-    """
-    found = np.empty((c.shape[1], len(sets)))
-    mains = products.main_variances(c)
-    means = products.means
-    plain, crossed = products.grams(), products.grams(conjugate=True)
-    squares, moduli = [np.outer(m, m) for m in means], [np.outer(m, m.conj()) for m in means]
-    mean = (np.prod(means, axis=0) @ c).real
-    for j, S in enumerate(sets):
-        if len(S) == 1:
-            found[:, j] = mains[S[0]]
-            continue
-        z2 = np.einsum("as,as->s", c, explained(plain, squares, S) @ c)
-        modulus = np.einsum("as,as->s", c, explained(crossed, moduli, S) @ c.conj())
-        found[:, j] = 0.5 * (z2 + modulus).real - mean**2
-    return found
+    def _rest(self, c: Floats, waves: Products, a: Complex, S: Subset) -> Floats:
+        """2 Re E gz + ½ E |z|² + ½ Re E z² (s,), of their means given the inputs S."""
+        both = np.einsum("as,as->s", c, (self.products.crossed(waves, S) @ a).real)
+        plain = np.einsum("as,as->s", a, waves.crossed(waves, S) @ a).real
+        modulus = np.einsum("as,as->s", a, waves.crossed(waves, S, conjugate=True) @ a.conj()).real
+        return np.asarray(2 * both + 0.5 * (plain + modulus))
 
 
 def make_posteriors(inside: Inside, inputs: Sequence[Input]) -> list[Posterior] | None:
@@ -184,7 +194,10 @@ def closed_variances(
     """V_S in scaled units squared, of posteriors mixed with weights (k,)."""
     expected = sum((w * _expected(one, sets) for w, one in zip(weights, posteriors, strict=True)), np.zeros(len(sets)))
     generator = np.random.default_rng(seed)
-    found = [posteriors[k].draws(size, sets, generator) for k, size in shared_out(weights, draws, generator)]
+    sizes: dict[int, list[int]] = {}
+    for k, size in shared_out(weights, draws, generator):
+        sizes.setdefault(k, []).append(size)
+    found = [posteriors[k].draws(own, sets, generator) for k, own in sizes.items()]
     return Variances(_of_mean(posteriors, weights, sets), expected, np.concatenate([np.zeros((0, len(sets))), *found]))
 
 
@@ -199,12 +212,10 @@ def shared_out(weights: Floats, draws: int, generator: np.random.Generator) -> l
 def _expected(posterior: Posterior, sets: Sequence[Subset]) -> Floats:
     """E V_S of one posterior."""
     c, products = posterior.coefficients, posterior.products
-    C, means, grams = posterior.covariance(), products.means, products.grams()
-    outers = [np.outer(m, m) for m in means]
-    nothing = explained(grams, outers, ())
-    unsure = [float(np.vdot(C, explained(grams, outers, S) - nothing)) for S in sets]
+    C, nothing = posterior.covariance(), products.crossed(products, ())
+    unsure = [float(np.vdot(C, products.crossed(products, S) - nothing)) for S in sets]
     mean = _mean_variances(products, c, sets)
-    return mean + np.maximum(posterior.prior_variances(sets) + np.array(unsure), 0.0)
+    return np.asarray(mean + np.maximum(posterior.prior_variances(sets) + np.array(unsure), 0.0))
 
 
 def _of_mean(posteriors: Sequence[Posterior], weights: Floats, sets: Sequence[Subset]) -> Floats:
@@ -224,9 +235,8 @@ def _mean_variances(products: Products, c: Floats, sets: Sequence[Subset]) -> Fl
     total = np.array([mains[S[0]] if len(S) == 1 else -(mean**2) for S in sets])
     for start in range(0, len(c), 500):  # blocks: mixtures have thousands of functions
         block = slice(start, start + 500)
-        grams = [(t[block] * w) @ t.T for t, w in zip(products.tables, products.weights, strict=True)]
-        outers = [np.outer(m[block], m) for m in means]
+        some = Products(tuple(table[block] for table in products.tables), products.weights)
         for j, S in enumerate(sets):
             if len(S) != 1:
-                total[j] += c[block] @ explained(grams, outers, S) @ c
+                total[j] += c[block] @ some.crossed(products, S) @ c
     return total

@@ -51,10 +51,14 @@ class Products(NamedTuple):
         effects = [effect.real for effect in self.main_effects(coefficients)]
         return np.stack([variance(effect, w) for effect, w in zip(effects, self.weights, strict=True)])
 
-    def grams(self, *, conjugate: bool = False) -> list[Numbers]:
-        """E φ_ak φ_bk, the second one conjugated if asked for: d arrays (N, N)."""
-        pairs = zip(self.tables, self.weights, strict=True)
-        return [(table * w) @ (table.conj() if conjugate else table).T for table, w in pairs]
+    def crossed(self, other: Products, inputs: Collection[int], *, conjugate: bool = False) -> Numbers:
+        """Π_{k∈S} E φ_ak φ_bk Π_{k∉S} m_ak m_bk for the inputs S, b of the other functions, conjugated if asked for."""
+        total: Numbers = np.ones((1, 1))
+        for k, (one, two, w) in enumerate(zip(self.tables, other.tables, self.weights, strict=True)):
+            second = two.conj() if conjugate else two
+            factor = (one * w) @ second.T if k in inputs else np.outer(one @ w, second @ w)
+            total = total * factor
+        return total
 
 
 def stacked(parts: Sequence[Products]) -> Products:
@@ -67,14 +71,6 @@ def variance(values: Floats, weights: Floats) -> Floats:
     """Variance of functions (M, ...) over points with weights (M,)."""
     centred = values - np.tensordot(weights, values, 1)
     return np.asarray(np.tensordot(weights, centred**2, 1))
-
-
-def explained(grams: Sequence[Numbers], outers: Sequence[Numbers], inputs: Collection[int]) -> Numbers:
-    """Π_{k∈S} G_k Π_{k∉S} m_k m_k' for the inputs S.  (N, N)"""
-    total = np.ones_like(grams[0])
-    for k, gram in enumerate(grams):
-        total *= gram if k in inputs else outers[k]
-    return total
 
 
 def tensor(products: Products, coefficients: Floats) -> tuple[Floats, list[Floats]] | None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from surrogates.errors import DataError, missing_extra
 
-from .inputs import Input
+from ..laws import Input
 
 Floats = NDArray[np.float64]
 #: bootstrap samples for the standard errors

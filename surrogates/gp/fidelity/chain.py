@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from surrogates.errors import JitterWarning
 from surrogates.posterior import Moments, Slopes, mix, mix_slopes
 
-from ..process import Conditioned, block_of_union
+from ..process import Conditioned
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -43,6 +43,15 @@ class Nodes(NamedTuple):
     task: Integers
     asked: Integers
     parent: Integers
+
+
+class Side(NamedTuple):
+    """A level with a parent at k nodes."""
+
+    at: Floats  # (k, d + 1) the parent's mean as last input
+    slope: Floats  # (k,) Cov(f_l, f_p)/Var f_p
+    share: Floats  # (k,) of the deviation of the level's own process
+    variance: Floats  # (k,) of the level; not used where it is linear
 
 
 class Coefficients(NamedTuple):
@@ -110,8 +119,33 @@ class Chain:
         return answer
 
     def cross_covariance(self, x: Floats, task: Integers, z: Floats, other: Integers) -> Floats:
-        """Covariance (m, k) between x (m, d) of codes (m,) and z (k, d) of codes (k,)."""
-        return block_of_union(self, x, task, z, other)
+        """Covariance (m, k) between x (m, d) of codes (m,) and z (k, d) of codes (k,), by the rule of `covariance`."""
+        nodes, nodes_z = self._nodes(x, task), self._nodes(z, other)
+        sides = [None if p is None else (self._side(l, nodes[l]), self._side(l, nodes_z[l])) for l, p in self._edges]
+        found: dict[tuple[int, int], Floats] = {}
+        for l, p in self._edges:
+            for j, q in self._edges:
+                one, two = sides[l], sides[j]
+                a, b = nodes[l], nodes_z[j]
+                if (
+                    l > j and p is not None and one is not None
+                ):  # what comes before a level hangs on it by its parent only
+                    found[l, j] = one[0].slope[:, None] * found[p, j][a.parent]
+                elif j > l and q is not None and two is not None:
+                    found[l, j] = found[l, q][:, b.parent] * two[1].slope
+                elif l != j:
+                    found[l, j] = np.zeros((len(a.x), len(b.x)))
+                elif p is None or one is None:
+                    found[l, l] = self.levels[l].cross_covariance(a.x, a.task, b.x, b.task)
+                else:
+                    own = self.levels[l].cross_covariance(one[0].at, a.task, one[1].at, b.task)
+                    parents = found[p, p][np.ix_(a.parent, b.parent)]
+                    found[l, l] = self._given_parents(l, (a, one[0]), (b, one[1]), parents, own)
+        answer = np.empty((len(x), len(z)))
+        for (l, j), block in found.items():
+            rows, columns = nodes[l].asked, nodes_z[j].asked
+            answer[np.ix_(rows[rows >= 0], columns[columns >= 0])] = block[np.ix_(rows >= 0, columns >= 0)]
+        return answer
 
     def sample(self, x: Floats, task: Integers, count: int, generator: np.random.Generator) -> Floats:
         """Joint draws (count, m): of the roots, then of each level given its parent's draw."""
@@ -139,6 +173,11 @@ class Chain:
     def _quadrature(self) -> tuple[Floats, Floats]:
         """Nodes and weights for a standard normal variable."""
         return gauss_hermite(linear=self.linear)
+
+    @property
+    def _edges(self) -> list[tuple[int, int | None]]:
+        """Levels with their parents, which come first."""
+        return list(enumerate(self.parents))
 
     def _by_level(self, task: Integers) -> Iterator[tuple[int, Integers]]:
         """Levels that are asked for, and the questions."""
@@ -216,29 +255,45 @@ class Chain:
                 draws[i] = process.sample(z, nodes.task, 1, generator)[0]
         return draws
 
-    def _joint_level(self, l: int, nodes: Nodes, parent: Floats) -> tuple[Floats, Floats]:
-        """Cov(f_l, f_p)/Var f_p (k,) at the nodes, and their covariance (k, k), from the parent's (k, k) there."""
+    def _side(self, l: int, nodes: Nodes) -> Side:
+        """What a level with a parent has of its parent, and of its own, at nodes (k)."""
         p, process = self.parents[l], self.levels[l]
         assert p is not None
         moments = self._moments(p, nodes.x, nodes.task)
-        own = process.covariance(self._with_parent(l, nodes.x, moments.mean), nodes.task)
+        at = self._with_parent(l, nodes.x, moments.mean)
         if self.linear:
             coefficients = self.coefficients[l]
             assert coefficients is not None
-            ρ = coefficients.mean[nodes.task]
-            spread = np.outer(ρ, ρ) + coefficients.covariance[np.ix_(nodes.task, nodes.task)]
-            return ρ, own + spread * parent
+            return Side(at, coefficients.mean[nodes.task], np.ones(len(at)), np.full(len(at), np.nan))
         ξ, weights = self._quadrature
         parts = [process.moments(z, nodes.task) for z in self._at_nodes(l, nodes.x, moments)]
         deviation, total = np.sqrt(moments.variance), mix(parts, weights).variance
         together = np.asarray(sum(w * node * part.mean for node, w, part in zip(ξ, weights, parts, strict=True)))
         b = np.divide(together, deviation, out=np.zeros_like(deviation), where=deviation > KNOWN)
-        spread = np.sqrt(np.maximum(np.diagonal(own), 0.0))
+        spread = np.sqrt(process.moments(at, nodes.task).variance)
         rest = np.sqrt(np.maximum(total - b**2 * moments.variance, 0.0))
         share = np.divide(rest, spread, out=np.zeros_like(spread), where=spread > 0)
-        covariance = np.outer(b, b) * parent + np.outer(share, share) * own
-        np.fill_diagonal(covariance, total)
-        return b, covariance
+        return Side(at, b, share, total)
+
+    def _joint_level(self, l: int, nodes: Nodes, parent: Floats) -> tuple[Floats, Floats]:
+        """Cov(f_l, f_p)/Var f_p (k,) at the nodes, and their covariance (k, k), from the parent's (k, k) there."""
+        side = self._side(l, nodes)
+        own = self.levels[l].covariance(side.at, nodes.task)
+        covariance = self._given_parents(l, (nodes, side), (nodes, side), parent, own)
+        if not self.linear:
+            np.fill_diagonal(covariance, side.variance)
+        return side.slope, covariance
+
+    def _given_parents(
+        self, l: int, one: tuple[Nodes, Side], other: tuple[Nodes, Side], parents: Floats, own: Floats
+    ) -> Floats:
+        """Covariance (k, j) of a level between two sets of nodes, from its parent's and that of its own process there."""
+        (nodes, side), (nodes_z, side_z) = one, other
+        spread = np.outer(side.slope, side_z.slope)
+        coefficients = self.coefficients[l] if self.linear else None
+        if coefficients is not None:
+            spread += coefficients.covariance[np.ix_(nodes.task, nodes_z.task)]
+        return np.asarray(spread * parents + np.outer(side.share, side_z.share) * own)
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from surrogates.errors import DataError
 from surrogates.schema import Label
@@ -18,6 +19,8 @@ from surrogates.schema import Label
 Floats = NDArray[np.float64]
 #: the probability that integrals leave out at either end of an unbounded input
 TAIL = 1e-15
+#: standard normal numbers are taken as no larger
+FAR = 37.0
 #: Gauss-Legendre points of a panel, more for each length that has to be resolved, and lengths of a panel at the most
 POINTS, POINTS_PER_LENGTH, LENGTHS = 10, 7, 6
 #: probabilities between which panels lie, for laws other than the uniform and the normal
@@ -43,7 +46,14 @@ class Input:
         if self.law is not None:
             return np.asarray(self.law.ppf(u))
         edges = np.cumsum(self.shares)[:-1]
-        return np.array(self.values)[np.searchsorted(edges, u, side="right")]
+        return np.asarray(np.array(self.values)[np.searchsorted(edges, u, side="right")])
+
+    def at_normal(self, z: Floats) -> Floats:
+        """Values whose probability is that of standard normal numbers z (...,): exact in both tails."""
+        if self.law is None:
+            return self.quantile(ndtr(z))
+        z = np.clip(z, -FAR, FAR)  # farther out an unbounded law has no finite value in double precision
+        return np.asarray(np.where(z < 0, self.law.ppf(ndtr(z)), self.law.isf(ndtr(-z))))
 
     def nodes(self, length: float, kinks: Floats) -> tuple[Floats, Floats]:
         """Points (M,) and weights (M,), which add up to one, of integrals over the law.
@@ -92,6 +102,8 @@ def make_inputs(
     given: Mapping[str, Any] | None,
     ranges: Mapping[str, tuple[float, float]],
     categories: Mapping[str, tuple[Label | None, ...]],
+    *,
+    what: str = "distributions",
 ) -> tuple[Input, ...]:
     """The law of every input; those not given are uniform over their range, or over all labels.
 
@@ -103,23 +115,21 @@ def make_inputs(
     given = {} if given is None else given
     unknown = [name for name in given if name not in names]
     if unknown:
-        raise DataError(f"distributions names {unknown}; the model's inputs are {tuple(names)}")
+        raise DataError(f"{what} names {unknown}; inputs that have one are {tuple(names)}")
     return tuple(
         _labels(name, given.get(name), categories[name])
         if name in categories
-        else _continuous(name, given.get(name), ranges.get(name))
+        else _continuous(name, given.get(name), ranges.get(name), what)
         for name in names
     )
 
 
-def _continuous(name: str, given: Any, range_: tuple[float, float] | None) -> Input:
+def _continuous(name: str, given: Any, range_: tuple[float, float] | None, what: str) -> Input:
     from scipy import stats
 
     if given is None:
         if range_ is None:
-            raise DataError(
-                f"the model doesn't keep the range of {name!r}; give distributions={{{name!r}: (low, high)}}"
-            )
+            raise DataError(f"the range of {name!r} isn't known; give {what}={{{name!r}: (low, high)}}")
         low, high = range_
         if low == high:
             return Input(name, values=(low,), shares=(1.0,), text=f"{low:g}, as in all data")

@@ -1,0 +1,1 @@
+"""The inverse problem: inputs that explain what was observed."""
