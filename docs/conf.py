@@ -32,7 +32,10 @@ templates_path = ["_templates"]
 # pages are Markdown with $...$ and $$...$$, headings can be linked to
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
-suppress_warnings: list[str] = []
+
+# a role that leads nowhere is a warning, but for the types and the `names` that docstrings are full of
+nitpicky = True
+nitpick_ignore_regex = [("py:obj", ".*"), ("py:class", r"(?!surrogates\.\w+$).*"), ("py:(data|exc|attr)", ".*")]
 
 # the API, from `__all__` of each public module
 autosummary_generate = True

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import re
 
+from docutils import nodes
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util.nodes import make_refnode
 
 SECTIONS = {"Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns", "Notes", "Examples"}
 ENTRY = re.compile(r"(?P<names>[*\w`][*\w`, ]*?) : (?P<text>.+)")
@@ -84,6 +88,20 @@ def rewrite(app: Sphinx, what: str, name: str, obj: object, options: object, lin
     lines[:] = new
 
 
+def link(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement) -> nodes.reference | None:
+    """`HierarchicalGP` in any docstring, whose module doesn't have it, leads to the public class."""
+    if node.get("reftype") != "obj" or node.get("refdomain") != "py":
+        return None
+    target = node["reftarget"]
+    known = env.domains.python_domain.objects
+    found = min((name for name in known if name.endswith(f".{target}")), key=lambda name: (name.count("."), name), default="")
+    if not found or not target[0].isupper():
+        return None
+    entry = known[found]
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, found)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("missing-reference", link)
     app.connect("autodoc-process-docstring", rewrite, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
