@@ -41,7 +41,7 @@ nitpick_ignore_regex = [("py:obj", ".*"), ("py:class", r"(?!surrogates\.\w+$).*"
 autosummary_generate = True
 autosummary_context = {"at_home": public.at_home(), "elsewhere": public.elsewhere(), "kinds": public.kinds()}
 autodoc_default_options = {"members": True}
-autodoc_type_aliases = {name: name for name in ("Floats", "Integers", "Values", "Fitted", "Costs", "Label", "Units", "Basis")}
+autodoc_type_aliases = {name: name for name in ("Floats", "Integers", "Values", "Label", "Units", "Basis", "Costs")}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
@@ -51,6 +51,7 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 default_role = "py:obj"  # `name` in a docstring links where there is something to link to
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 python_display_short_literal_types = True
 maximum_signature_line_length = 100
 
@@ -58,10 +59,15 @@ html_theme = "pydata_sphinx_theme"
 html_title = "Surrogates"
 html_math_renderer = "mathml"
 html_show_sourcelink = False
+html_copy_source = False
+html_sidebars = dict.fromkeys(
+    ("install", "ten_minutes", "gallery", "which_model", "scaling", "limitations", "glossary", "extending", "architecture"), []
+)
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {
     "navbar_align": "left",
+    "header_links_before_dropdown": 8,
     "show_toc_level": 2,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],

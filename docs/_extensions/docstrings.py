@@ -7,6 +7,7 @@ are, without a mark; bars and stars in sentences are those of mathematics.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
@@ -16,6 +17,7 @@ from sphinx.util.nodes import make_refnode
 
 SECTIONS = {"Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns", "Notes", "Examples"}
 ENTRY = re.compile(r"(?P<names>[*\w`][*\w`, ]*?) : (?P<text>.+)")
+NEXT = re.compile(r"; (?=[^\W\d]\w*(?:, \w+)* : )")
 #: code, emphasis: what is left as it is; or one character that would mean something to docutils
 MARKED = re.compile(r"``.+?``|`[^`]+`|(?<![\w*])\*{1,2}\w[^*\n]*\*{1,2}(?!\w)|(?P<bare>[|*])")
 
@@ -40,7 +42,12 @@ def entries(lines: list[str]) -> list[str]:
         inside = bool(line.strip()) and (inside or number == 0 or not lines[number - 1].strip())
         found = ENTRY.fullmatch(line) if inside else None
         inside = found is not None or (inside and line.startswith("    "))
-        new += [found["names"], f"    {found['text']}"] if found else [line]
+        if found:  # there may be several on one line
+            for part in NEXT.split(line):
+                names, _, text = part.partition(" : ")
+                new += [names, f"    {text}"]
+        else:
+            new.append(line)
     return new
 
 
@@ -101,7 +108,13 @@ def link(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.
     return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, found)
 
 
+def plain(app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returned: str | None) -> Any:
+    """Aliases of types by their names, which Sphinx wraps where they stand in a union."""
+    return tuple(text and re.sub(r"~?[\w.]*TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (signature, returned))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("autodoc-process-signature", plain)
     app.connect("missing-reference", link)
     app.connect("autodoc-process-docstring", rewrite, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
