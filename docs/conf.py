@@ -60,9 +60,8 @@ html_title = "Surrogates"
 html_math_renderer = "mathml"
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = dict.fromkeys(
-    ("install", "ten_minutes", "gallery", "which_model", "scaling", "limitations", "glossary", "extending", "architecture"), []
-)
+ALONE = "install ten_minutes gallery which_model scaling limitations glossary extending architecture"
+html_sidebars: dict[str, list[str]] = {page: [] for page in ALONE.split()}  # pages without a section to navigate
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {

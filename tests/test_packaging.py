@@ -143,9 +143,8 @@ def test_ci_stops_at_the_first_failure(tmp_path: Path, failing: str | None) -> N
 echo "$(basename "$0") $*" >> '{tmp_path}/calls'
 case "$(basename "$0") $*" in "{failing}"*) exit 1;; esac
 """
-    makes_others = (
-        f"mkdir -p .venv/bin; for name in pip pytest sphinx-build ruff mypy; do cp '{tmp_path}/stand_in' .venv/bin/$name; done\n"
-    )
+    programs = "pip pytest sphinx-build ruff mypy"
+    makes_others = f"mkdir -p .venv/bin; for name in {programs}; do cp '{tmp_path}/stand_in' .venv/bin/$name; done\n"
     for folder in ("copy/.ci", "bin"):
         (tmp_path / folder).mkdir(parents=True)
     for name, text in (("stand_in", stand_in), ("bin/python3", stand_in + makes_others)):

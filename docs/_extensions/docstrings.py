@@ -7,7 +7,6 @@ are, without a mark; bars and stars in sentences are those of mathematics.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
@@ -101,16 +100,19 @@ def link(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.
         return None
     target = node["reftarget"]
     known = env.domains.python_domain.objects
-    found = min((name for name in known if name.endswith(f".{target}")), key=lambda name: (name.count("."), name), default="")
-    if not found or not target[0].isupper():
+    named = sorted((name for name in known if name.endswith(f".{target}")), key=lambda name: (name.count("."), name))
+    if not named or not target[0].isupper():
         return None
-    entry = known[found]
-    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, found)
+    entry = known[named[0]]
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, named[0])
 
 
-def plain(app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returned: str | None) -> Any:
+def plain(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
     """Aliases of types by their names, which Sphinx wraps where they stand in a union."""
-    return tuple(text and re.sub(r"~?[\w.]*TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (signature, returned))
+    wrapped = re.compile(r"~?[\w.]*TypeAliasForwardRef\('(\w+)'\)")
+    return signature and wrapped.sub(r"\1", signature), returned and wrapped.sub(r"\1", returned)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

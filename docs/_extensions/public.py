@@ -22,13 +22,16 @@ def names_of(module: str) -> list[str]:
     loaded = importlib.import_module(module)
     if hasattr(loaded, "__all__"):
         return [name for name in loaded.__all__ if not isinstance(getattr(loaded, name), ModuleType)]
-    return [name for name, value in vars(loaded).items() if name[0] != "_" and getattr(value, "__module__", 0) == module]
+    return [
+        name for name, value in vars(loaded).items() if name[0] != "_" and getattr(value, "__module__", 0) == module
+    ]
 
 
 def offered() -> dict[str, dict[str, object]]:
     """Objects by module and name."""
     return {
-        module: {name: getattr(importlib.import_module(module), name) for name in names_of(module)} for module in modules()
+        module: {name: getattr(importlib.import_module(module), name) for name in names_of(module)}
+        for module in modules()
     }
 
 

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-
 #: the command line of the Python that runs this, installed or not
 COMMAND = f'surrogates() {{ "{sys.executable}" -m surrogates "$@"; }}\n'
 
