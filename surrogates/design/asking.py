@@ -82,9 +82,8 @@ def _of_hierarchy(fitted: FittedHierarchicalGP, task: int, fidelity: Label | Non
     if fidelity is not None or noise:
         level = _position(fidelity, known, "fidelity", fitted.schema.fidelity)
     scaled = core.scaled
-    f, weights = _gaussians(
-        fitted, task * len(known) + level, scaled.inputs, scaled.target, core.processes, task, core.weights
-    )
+    one_by_one = _OneByOne(scaled.inputs, scaled.target, core.processes, task)
+    f, weights = _gaussians(fitted, fitted.vocabulary.tasks[task], known[level], one_by_one, core.weights)
     if scaled.readings.basis is None:
         reading = _same(float(scaled.target.variance(noise_table(core, fitted.vocabulary)[task, level])))
     else:
@@ -101,11 +100,9 @@ def _of_fidelities(fitted: FittedMultiFidelityGP, task: int, fidelity: Label | N
     level = len(labels) - 1
     if fidelity is not None:
         level = _position(fidelity, labels, "fidelity", fitted.schema.fidelity)
-    target, group = levels.targets[level], task * len(labels) + level
-    code = group
-    if fitted.schema.fidelity is not None:  # codes have the vocabulary's order, groups the graph's
-        code = task * len(labels) + list(fitted.vocabulary.fidelities).index(labels[level])
-    f, weights = _gaussians(fitted, code, levels.inputs, target, fitted.processes, group, fitted.weights)
+    target = levels.targets[level]
+    one_by_one = _OneByOne(levels.inputs, target, fitted.processes, task * len(labels) + level)
+    f, weights = _gaussians(fitted, fitted.vocabulary.tasks[task], labels[level], one_by_one, fitted.weights)
     noise = _same(float(target.variance(fitted.noise_variances()[level])))
     low, high = _box(levels.x, levels.inputs)
     width = len(levels.y) * len(weights)
@@ -113,21 +110,14 @@ def _of_fidelities(fitted: FittedMultiFidelityGP, task: int, fidelity: Label | N
 
 
 def _gaussians(
-    fitted: FittedProcess,
-    code: int,
-    inputs: InputScaling,
-    target: TargetScaling,
-    processes: Sequence[Process],
-    group: int,
-    weights: Floats,
+    fitted: FittedProcess, task: Label | None, fidelity: Label | None, one_by_one: _OneByOne, weights: Floats
 ) -> tuple[Gaussians, Tensor]:
     """All draws at once in torch; where there is no joint posterior (many rows, paper mode), one by one in closed form."""
     try:
         posterior = joint_posterior(fitted)
     except DataError:
-        one_by_one = _OneByOne(inputs, target, tuple(processes), group)
         return one_by_one, torch.from_numpy(weights.copy())
-    return _AllAtOnce.of(posterior, code), posterior.weights
+    return _AllAtOnce.of(posterior, posterior.code(task=task, fidelity=fidelity)), posterior.weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +151,7 @@ class _OneByOne:
     group: int
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean, variance = _ClosedForm.apply(x, self)  # type: ignore[no-untyped-call]
+        mean, variance = _ClosedForm.apply(x, self)
         return mean, variance
 
 
@@ -202,7 +192,7 @@ class _ShapedNoise(torch.autograd.Function):
     @staticmethod
     def of(core: Core, level: int) -> Callable[[Tensor], Tensor]:
         def variance(x: Tensor) -> Tensor:
-            found: Tensor = _ShapedNoise.apply(x, core, level)  # type: ignore[no-untyped-call]
+            found: Tensor = _ShapedNoise.apply(x, core, level)
             return found
 
         return variance

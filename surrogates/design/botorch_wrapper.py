@@ -16,6 +16,7 @@ from linear_operator.utils.cholesky import psd_safe_cholesky
 from torch import Tensor
 
 from surrogates.errors import DataError
+from surrogates.gp import FittedHierarchicalGP
 from surrogates.gp.differentiable import FittedProcess, Gaussian, JointPosterior, joint_posterior, read_places
 from surrogates.schema import Label
 
@@ -205,11 +206,11 @@ def botorch_model(
     fitted : a fitted `HierarchicalGP` or `MultiFidelityGP`
     task : whose function the model's output is; several make a model of as many outputs, which know of each other. May be
         left out where there is one
-    fidelity : of the output, and of fantasies' readings; None: the last of the fidelities. (A `HierarchicalGP` has the same
-        function for all of them, and noise for each.)
-    fidelity_column : X has one more column, the fidelity's number (0, 1, ... in the order ``fitted.vocabulary`` or, for
-        chains of fidelities, the model itself has them: the most precise is the last). Use it with `optimize_acqf_mixed`,
-        since there is no derivative by it
+    fidelity : of the output, and of fantasies' readings; None: the last and most precise one of a `MultiFidelityGP`. A
+        `HierarchicalGP` has the same function for all of them, but noise for each: name the one that is to be read
+    fidelity_column : X has one more column, the fidelity's number (0, 1, ... from the coarsest of a `MultiFidelityGP` to the
+        most precise; in the order of ``fitted.vocabulary`` else). Use it with `optimize_acqf_mixed`, since there is no
+        derivative by it
 
     Returns
     -------
@@ -247,6 +248,12 @@ def botorch_model(
         raise DataError("task is an empty list; name at least one task")
     if fidelity_column and fidelity is not None:
         raise DataError(f"fidelity is {fidelity!r} and fidelity_column is asked for; leave one of both out")
+    known = joint.vocabulary.fidelities
+    if isinstance(fitted, FittedHierarchicalGP) and len(known) > 1 and fidelity is None and not fidelity_column:
+        raise DataError(
+            f"fidelity is missing: the model knows several, {list(known)}, with noise of their own; name the one that is to "
+            f"be read, or ask for fidelity_column"
+        )
     levels = joint.vocabulary.fidelities if fidelity_column else (fidelity,)
     codes = torch.tensor([[joint.code(task=label, fidelity=level) for level in levels] for label in labels])
     return SurrogateModel(joint, codes, _train_inputs(fitted, joint, codes))

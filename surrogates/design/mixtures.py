@@ -60,7 +60,7 @@ class Mixture:
         """Mean and standard deviation (n,) of Y, by the law of total variance."""
         mean, variance = self.mean, self.variance
         if self.warp is not None:
-            mean, variance = _Warped.apply(mean, variance, self.warp)  # type: ignore[no-untyped-call]
+            mean, variance = _Warped.apply(mean, variance, self.warp)
         centre = mean @ self.weights
         total = (variance + (mean - centre[:, None]) ** 2) @ self.weights
         return centre, total.clamp_min((1e-8 * self.spread) ** 2 if self.warp is None else 1e-300).sqrt()
@@ -129,13 +129,13 @@ class Mixture:
         length = 0.5 * (END - start)
         u = start + length * torch.from_numpy(1 + NODES)
         weights = length * torch.from_numpy(LENGTHS) * torch.exp(-0.5 * u**2) / math.sqrt(2 * math.pi)
-        values: Tensor = _Inverse.apply(m[..., None] + s[..., None] * u, warp)  # type: ignore[no-untyped-call]
+        values: Tensor = _Inverse.apply(m[..., None] + s[..., None] * u, warp)
         return (weights * (values - y[:, None, None])).sum(-1)
 
     def _unwarped(self, z: Tensor) -> Tensor:
         if self.warp is None:
             return z
-        y: Tensor = _Inverse.apply(z, self.warp)  # type: ignore[no-untyped-call]
+        y: Tensor = _Inverse.apply(z, self.warp)
         return y
 
     def _warped(self, y: float) -> float:

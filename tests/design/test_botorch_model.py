@@ -229,13 +229,15 @@ def test_the_order_of_places_and_of_conditioning_makes_no_difference(order: list
 def test_bad_input_has_clear_words() -> None:
     fitted, model = case_of(TASKS).fitted, model_of(task="a", fidelity="fine")
     with pytest.raises(DataError, match=r"task is missing: the model knows several, \['a', 'b'\]"):
-        botorch_model(fitted)
+        botorch_model(fitted, fidelity="fine")
+    with pytest.raises(DataError, match=r"fidelity is missing: the model knows several, \['fine', 'rough'\]"):
+        botorch_model(fitted, task="a")
     with pytest.raises(DataError, match="task 'z' is unknown"):
-        botorch_model(fitted, task="z")
+        botorch_model(fitted, task="z", fidelity="fine")
     with pytest.raises(DataError, match="fidelity 'z' is unknown"):
         botorch_model(fitted, task="a", fidelity="z")
     with pytest.raises(DataError, match="empty list"):
-        botorch_model(fitted, task=[])
+        botorch_model(fitted, task=[], fidelity="fine")
     with pytest.raises(DataError, match="leave one of both out"):
         botorch_model(fitted, task="a", fidelity="fine", fidelity_column=True)
     with pytest.raises(DataError, match=r"X has 3 columns, 2 are expected: \['x', 'v'\]"):

@@ -104,11 +104,14 @@ def test_second_order_methods_find_the_optimum_of_a_grid(method: str) -> None:
 
 
 def test_models_that_cannot_be_differentiated_twice_say_so() -> None:
+    data = as_dataset(np.linspace(0, 1, 12), np.sin(6 * np.linspace(0, 1, 12)), inputs=["x"])
+    own = HierarchicalGP(Schema(inputs="x", target="y"), trend=lambda x: np.exp(x[:, :1]), noise="none").fit(data)
     shaped = Response(with_shaped_noise(), over=("noise",))
     for response, words in (
         (Response(positive(), task="a"), "warped targets"),
         (Response(materials(), fixed={"material": "a"}), "kernels that are put together from others"),
         (shaped, "noises that vary with the place"),
+        (Response(own), "trends with functions of the user's own"),
     ):
         for measure in (Mean(1.0), Quantile(0.9), CVaR(0.9)):
             with pytest.raises(DataError, match=f"{words} have no second derivatives here; use .* L-BFGS-B"):

@@ -176,20 +176,17 @@ def _of_tasks(fitted: FittedHierarchicalGP) -> JointPosterior:
 def _of_fidelities(fitted: FittedMultiFidelityGP) -> JointPosterior:
     levels, vocabulary = fitted.levels, fitted.vocabulary
     labels = levels.graph.labels
-    # the vocabulary has fidelities in the order of the data, the graph from the coarsest to the finest
-    order = vocabulary.fidelities if fitted.schema.fidelity is not None else labels
-    level = torch.tensor([labels.index(label) for label in order])
     T, L = len(vocabulary.tasks), len(labels)
-    variances = fitted.noise_variances()[level.numpy()]
-    centre = torch.tensor([target.centre for target in levels.targets], dtype=torch.float64)[level]
-    spread = torch.tensor([target.spread for target in levels.targets], dtype=torch.float64)[level]
+    variances = fitted.noise_variances()
+    centre = torch.tensor([target.centre for target in levels.targets], dtype=torch.float64)
+    spread = torch.tensor([target.spread for target in levels.targets], dtype=torch.float64)
     return JointPosterior(
         fitted.schema,
-        replace(vocabulary, fidelities=tuple(order)),
+        replace(vocabulary, fidelities=tuple(labels)),  # the coarsest first, where the vocabulary sorts them
         torch.from_numpy(fitted.weights.copy()),
         None,
         _stacks(fitted.processes),
-        (torch.arange(T)[:, None] * L + level).reshape(-1),
+        torch.arange(T * L),
         centre.repeat(T),
         spread.repeat(T),
         torch.from_numpy(levels.inputs.centre.copy()),

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from ..trends import Trend
+from .once import require_first_derivative
 
 
 def own_columns(trend: Trend, z: Tensor) -> Tensor:
@@ -47,8 +48,8 @@ class _Basis(Function):
         return torch.from_numpy(trend.flat_columns(flat)).reshape(*z.shape[:-1], -1)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
+        require_first_derivative("trends with functions of the user's own")
         (g,) = gradients
         by_place = torch.einsum("mp,mpd->md", g.reshape(-1, g.shape[-1]), ctx.jacobian)
         return by_place.reshape(*g.shape[:-1], -1), None

@@ -136,8 +136,21 @@ def test_codes() -> None:
         posterior.code(task="c")
     with pytest.raises(DataError, match=r"fidelity 'none' is unknown; the model knows"):
         posterior.code(task="a", fidelity="none")
-    chain = joint_posterior(case_of("autoregressive").fitted)
-    assert chain.code(task="a") == chain.code(task="a", fidelity="fine")
+
+
+def test_the_last_fidelity_is_the_most_precise_whatever_its_name() -> None:
+    data = nested().assign(
+        gauge=lambda d: d["gauge"].str.replace("coarse", "rough")
+    )  # now behind "fine" in the alphabet
+    model = MultiFidelityGP(SCHEMA, fidelities=("rough", "fine"), structure="autoregressive", noise="none")
+    fitted = model.fit(data)
+    posterior = joint_posterior(fitted)
+    assert posterior.code(task="a") == posterior.code(task="a", fidelity="fine")
+    at = xr.Dataset({"x": ("n", [1.1]), "v": ("n", [0.3]), "part": ("n", ["b"])})
+    x = torch.tensor([[1.1, 0.3]], dtype=torch.float64)
+    for gauge in ("rough", "fine"):
+        mean, _ = mixed(posterior, x, torch.tensor(posterior.code(task="b", fidelity=gauge)))
+        np.testing.assert_allclose(mean, fitted.predict(at.assign(gauge=("n", [gauge])))["mean"], rtol=1e-8)
 
 
 def test_models_without_a_joint_posterior_say_why() -> None:
