@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +11,12 @@ import xarray as xr
 
 from surrogates.errors import DataError
 
-READERS = {".csv": pd.read_csv, ".tsv": pd.read_table, ".xlsx": pd.read_excel, ".parquet": pd.read_parquet}
+READERS: Mapping[str, Callable[[Path], pd.DataFrame]] = {
+    ".csv": pd.read_csv,
+    ".tsv": pd.read_table,
+    ".xlsx": pd.read_excel,
+    ".parquet": pd.read_parquet,
+}
 NETCDF = (".nc", ".nc4", ".h5")
 
 
