@@ -155,12 +155,13 @@ def augmented_ei(
             covariance = pair.distribution.covariance_matrix  # (b, 2, 2)
             variance = covariance.diagonal(dim1=-2, dim2=-1).clamp_min(1e-16)
             std = variance[..., 0].sqrt()
-            gain = _log_ei_helper((believed.best - pair.mean[..., 0, 0]) / std) + std.log()
+            gain: torch.Tensor = _log_ei_helper((believed.best - pair.mean[..., 0, 0]) / std) + std.log()
             if self.level == 1.0:
                 return gain
             reading = variance[..., 1] + 1e-6 * variance[..., 0]  # where nothing is left to learn, nothing correlates
             correlation = covariance[..., 0, 1].abs() / (std * reading.sqrt())
-            return gain + correlation.clamp(1e-12, 1.0).log()
+            gain += correlation.clamp(1e-12, 1.0).log()
+            return gain
 
     began, d = time.process_time(), len(inputs)
     bounds = torch.stack([torch.zeros(d), torch.ones(d)]).double()

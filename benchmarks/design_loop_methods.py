@@ -83,7 +83,7 @@ class MultiTask:
     Its descents take thousands of steps: without the limit one takes 10 to 60 seconds for a hundred readings.
     """
 
-    def __init__(self, first: float = 5.0, later: float = 0.3) -> None:
+    def __init__(self, first: float = 3.0, later: float = 0.2) -> None:
         """Seconds of the first fit and of those after it."""
         self.first, self.later = first, later
         self.state: dict[str, Any] | None = None
@@ -114,33 +114,6 @@ def hierarchical(schema: Schema, data: xr.Dataset, **options: Any) -> Any:
 
     fitted = HierarchicalGP(schema, **options).fit(data)
     return botorch_model(fitted, task=None if schema.task is None else NEW)
-
-
-def hedged(schema: Schema, data: xr.Dataset, **options: Any) -> Any:
-    """`HierarchicalGP` of all tasks, or of the new one alone: whichever foresees the new task's readings better.
-
-    Judged by the log density of each reading given all others, in closed form; alone needs `FEWEST` readings.
-    """
-    from surrogates.design import botorch_model
-
-    together = HierarchicalGP(schema, **options).fit(data)
-    own = data.isel({str(data["y"].dims[0]): np.flatnonzero(data["task"] == NEW)})
-    if own["y"].size < FEWEST:
-        return botorch_model(together, task=NEW)
-    single = HierarchicalGP(Schema(inputs=schema.inputs, target="y"), trend="constant").fit(own)
-    left_out = together.loo()
-    left_out = left_out.isel(reading=np.flatnonzero(left_out["task"] == NEW))
-    if _log_density(left_out) >= _log_density(single.loo()):
-        return botorch_model(together, task=NEW)
-    return botorch_model(single)
-
-
-FEWEST = 4
-
-
-def _log_density(loo: xr.Dataset) -> float:
-    z = loo["residual"] / loo["std"]
-    return float((-0.5 * z**2 - np.log(loo["std"])).sum())
 
 
 def log_ei(

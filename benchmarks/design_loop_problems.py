@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import xarray as xr
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.stats import qmc
 
+from surrogates import HierarchicalGP, Schema
 from surrogates.datasets import MultiFidelityFunction
 from surrogates.datasets.functions import branin, forrester, hartmann3
 
@@ -78,6 +79,17 @@ class Case:
     minimum: float
     design: Floats
 
+    @cached_property
+    def promising(self) -> Floats:
+        """Where the old tasks are low, on the average of their standardised means: (1, d)."""
+        x = sobol(1024, len(self.inputs), np.random.default_rng(0))
+        model = HierarchicalGP(Schema(inputs=self.inputs, target="y", task="task"), trend="constant")
+        fitted, total = model.fit(self.old), np.zeros(len(x))
+        for label in fitted.vocabulary.tasks:
+            mean = fitted.predict(table(x, np.full(len(x), np.nan), str(label)))["mean"].to_numpy()
+            total += (mean - mean.mean()) / mean.std()
+        return x[[int(np.argmin(total))]]
+
     def value(self, at: xr.Dataset) -> float:
         """The new task's value at a place, as an experiment of a loop."""
         return float(self.function(np.array([[float(at[name]) for name in self.inputs]]))[0])
@@ -89,17 +101,16 @@ class Case:
 
 
 def make_case(study: Study, seed: int) -> Case:
-    """The draw of a study that belongs to a seed."""
+    """The draw of a study that belongs to a seed; the new task doesn't depend on what the old ones are."""
     d = len(study.base.inputs)
-    generator = np.random.default_rng([seed, d, int(study.related)])
-    new = member(study.base, generator, study.translation)
+    fresh, past = (np.random.default_rng([seed, d, stream]) for stream in (0, 1 + study.related))
+    new = member(study.base, fresh, study.translation)
     tables = []
     for t in range(study.old):
-        function = member(study.base, generator, study.translation) if study.related else _random_function(generator, d)
-        x = sobol(study.readings, d, generator)
+        function = member(study.base, past, study.translation) if study.related else _random_function(past, d)
+        x = sobol(study.readings, d, past)
         tables.append(table(x, function(x), f"old {t}"))
-    design = sobol(64, d, generator)
-    return Case(xr.concat(tables, "sample"), new, least(new, d), design)
+    return Case(xr.concat(tables, "sample"), new, least(new, d), sobol(64, d, fresh))
 
 
 def member(base: MultiFidelityFunction, generator: np.random.Generator, translation: float) -> Function:

@@ -120,3 +120,17 @@ def test_multi_fidelity_gains_where_cheap_values_are_good(tmp_path: Path) -> Non
     ratio = {line.split(":")[0]: float(line.split()[-1]) for line in printed.splitlines() if "error without" in line}
     assert ratio["Forrester"] < 0.1
     assert ratio["nonlinear sine"] < 1.1
+
+
+@pytest.mark.slow
+def test_old_tasks_save_evaluations_of_a_new_one(tmp_path: Path) -> None:
+    """Run by the example of all design loops, which finds its parts beside it."""
+    for name in ("design_metrology.py", "design_transfer.py", "design_sizing.py"):
+        shutil.copy(EXAMPLES / name, tmp_path)
+    printed, output = run("design_loop.py", tmp_path, "--parts", "transfer")
+    assert "=== transfer ===" in printed
+    rows = (line.split("[") for line in printed.splitlines() if "median " in line and "[" in line)
+    counts = {name.strip(): np.fromstring(rest.split("]")[0], sep=",") for name, rest in rows}
+    assert counts["HierarchicalGP"].sum() <= 0.6 * counts["SingleTaskGP"].sum()
+    assert (counts["random search"] > counts["HierarchicalGP"]).all()
+    assert (output / "design_transfer.png").stat().st_size > 50_000

@@ -197,5 +197,5 @@ def _examples() -> dict[str, Path]:
         folder = folder.parent.parent / "examples"
     scripts = sorted(path for path in folder.glob("*.py") if path.stem != "__init__")
     if not scripts:
-        raise DataError(f"there are no examples in {folder}")
+        raise DataError(f"there are no examples beside the package, in {folder}; they come with its source")
     return {path.stem: path for path in scripts}

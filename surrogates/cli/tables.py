@@ -11,7 +11,7 @@ import xarray as xr
 
 from surrogates.errors import DataError
 
-READERS: Mapping[str, Callable[[Path], pd.DataFrame]] = {
+READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": pd.read_csv,
     ".tsv": pd.read_table,
     ".xlsx": pd.read_excel,
