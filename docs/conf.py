@@ -49,6 +49,7 @@ autodoc_class_signature = "mixed"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+highlight_language = "none"  # of formulas in docstrings; blocks of code say what they are
 default_role = "py:obj"  # `name` in a docstring links where there is something to link to
 add_module_names = False
 toc_object_entries_show_parents = "hide"

@@ -16,7 +16,7 @@ from sphinx.util.nodes import make_refnode
 
 SECTIONS = {"Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns", "Notes", "Examples"}
 ENTRY = re.compile(r"(?P<names>[*\w`][*\w`, ]*?) : (?P<text>.+)")
-NEXT = re.compile(r"; (?=[^\W\d]\w*(?:, \w+)* : )")
+NEXT = re.compile(r"; +(?=[^\W\d]\w*(?:, \w+)* : )")
 #: code, emphasis: what is left as it is; or one character that would mean something to docutils
 MARKED = re.compile(r"``.+?``|`[^`]+`|(?<![\w*])\*{1,2}\w[^*\n]*\*{1,2}(?!\w)|(?P<bare>[|*])")
 
@@ -68,7 +68,7 @@ def prose(lines: list[str]) -> list[str]:
             if not above.rstrip().endswith("::"):
                 new += [" " * indent_of(above) + "::", ""]
         if literal < 0 and line.strip():
-            above = line if fresh or is_item(line) or indent_of(line) < indent_of(above) else above
+            above = line
         new.append(line if literal >= 0 or line.lstrip().startswith((">>>", "..")) else escaped(line))
     return new
 
@@ -115,7 +115,13 @@ def plain(
     return signature and wrapped.sub(r"\1", signature), returned and wrapped.sub(r"\1", returned)
 
 
+def skip(app: Sphinx, what: str, name: str, obj: object, skipped: bool, options: object) -> bool | None:
+    """Fields of named tuples, of which there is nothing to say but what the class says."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-signature", plain)
     app.connect("missing-reference", link)
     app.connect("autodoc-process-docstring", rewrite, priority=400)
