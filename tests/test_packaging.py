@@ -69,9 +69,10 @@ def modules_of(root: Path) -> set[str]:
 
 def test_only_surrogates_is_installed(installed: Path) -> None:
     names = sorted(path.name for path in installed.iterdir())
-    assert len(names) == 2, names
-    assert names[1] == "surrogates"
-    assert re.fullmatch(r"multitask_surrogates-[\w.]+\.dist-info", names[0])
+    assert len(names) == 3, names
+    assert (names[0], names[2]) == ("bin", "surrogates")
+    assert re.fullmatch(r"multitask_surrogates-[\w.]+\.dist-info", names[1])
+    assert [path.name for path in (installed / "bin").iterdir()] == ["surrogates"]  # the command line
 
 
 def test_every_module_is_installed_as_a_real_file_and_nothing_else(checkout: Path, installed: Path) -> None:
