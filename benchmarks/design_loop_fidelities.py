@@ -115,7 +115,7 @@ def _ours(schema: Schema, data: xr.Dataset, seed: int) -> Any:
     from surrogates.design import botorch_model
 
     structures = ("ignore", "autoregressive")
-    model = MultiFidelityGP(schema, (CHEAP, DEAR), structures, kernel="matern52", trend="constant", noise="none")
+    model = MultiFidelityGP(schema, (CHEAP, DEAR), structures, kernel="matern52", trend="linear", noise="none")
     return botorch_model(model.fit(data, seed=seed), fidelity_column=True)
 
 
