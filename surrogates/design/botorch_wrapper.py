@@ -101,6 +101,9 @@ class SurrogateModel(GPyTorchModel, FantasizeMixin):  # type: ignore[misc]
 
     def subset_output(self, idcs: list[int]) -> SurrogateModel:
         """The same model with some of its outputs."""
+        m = self.num_outputs
+        if not all(-m <= k < m for k in idcs):
+            raise DataError(f"outputs {list(idcs)} are asked for; the model has {m}, from 0 on")
         return SurrogateModel(self.joint, self.codes[list(idcs)], self.train_inputs[0], self.observed)
 
     def condition_on_observations(
@@ -139,6 +142,10 @@ class SurrogateModel(GPyTorchModel, FantasizeMixin):  # type: ignore[misc]
 
     def _places(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Every place once for each output, outputs innermost: x (*b, q m, d) and codes, (q m,) or (*b, q m)."""
+        if X.ndim < 2:
+            raise DataError(
+                f"X has shape {tuple(X.shape)}; (..., q, {self.input_width}) is expected: one row for each place"
+            )
         if X.shape[-1] != self.input_width:
             column = ", and the fidelity's number" if self.codes.shape[1] > 1 else ""
             raise DataError(
@@ -206,7 +213,14 @@ class SurrogateModel(GPyTorchModel, FantasizeMixin):  # type: ignore[misc]
         """Variances (..., q m) of readings: the model's own, or those that are given (..., 1 or q, m)."""
         if not isinstance(given, Tensor):
             return self.joint.noise_variance(x, codes)
-        return given.expand(*given.shape[:-2], q, self.num_outputs).flatten(-2)
+        m = self.num_outputs
+        if given.ndim < 2 or given.shape[-2] not in (1, q) or given.shape[-1] not in (1, m):
+            raise DataError(
+                f"noise has shape {tuple(given.shape)}; variances (..., {q}, {m}) are expected, or one for all"
+            )
+        if not bool((given >= 0).all()):
+            raise DataError(f"noise has {given.min():g}; variances are numbers that are zero or more")
+        return given.expand(*given.shape[:-2], q, m).flatten(-2)
 
     def _distribution(self, mean: Tensor, covariance: Tensor) -> MultivariateNormal:
         lazy = DenseLinearOperator(covariance)  # which is factored when draws are wanted, not before
@@ -272,7 +286,8 @@ def botorch_model(
             f"target {fitted.schema.target!r} was fitted with warp={joint.warp.name!r}: in its own units it isn't Gaussian; "
             f"fit the warped values as a target of their own (their optimum is the same), without warp"
         )
-    labels: list[Label | None] = [*task] if isinstance(task, Sequence) and not isinstance(task, str) else [task]
+    several = isinstance(task, Sequence | np.ndarray) and not isinstance(task, str)
+    labels: list[Label | None] = list(task) if several else [task]  # type: ignore[arg-type,list-item]
     if not labels:
         raise DataError("task is an empty list; name at least one task")
     if fidelity_column and fidelity is not None:

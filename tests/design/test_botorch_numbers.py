@@ -94,3 +94,25 @@ def test_numbers_that_botorch_takes_for_rounding_are_warned_of() -> None:
         UserWarning, match=r"target 'y' spreads over .*e-0\d m: GPyTorch raises .* fit it in smaller units"
     ):
         botorch_model(fitted)
+
+
+def two_tasks() -> xr.Dataset:
+    x = np.linspace(0, 1, 10)
+    return as_dataset(
+        np.tile(x, 2), np.concatenate([np.sin(6 * x), np.cos(6 * x)]), inputs=["x"], task=[3] * 10 + [4] * 10
+    )
+
+
+def test_shapes_and_noise_that_cannot_be() -> None:
+    fitted = HierarchicalGP(Schema(inputs="x", target="y", task="task"), integrate=False).fit(two_tasks())
+    model = botorch_model(fitted, task=np.array([3, 4]))
+    x, y = torch.tensor([[0.3]], dtype=torch.float64), torch.tensor([[0.3, 0.1]], dtype=torch.float64)
+    assert model.posterior(x).mean.shape == (1, 2)
+    with pytest.raises(DataError, match=r"outputs \[5\] are asked for; the model has 2"):
+        model.posterior(x, output_indices=[5])
+    with pytest.raises(DataError, match=r"X has shape \(1,\); \(..., q, 1\) is expected"):
+        model.posterior(x[0])
+    with pytest.raises(DataError, match=r"noise has shape \(1, 3\); variances \(..., 1, 2\) are expected"):
+        model.posterior(x, observation_noise=torch.ones(1, 3, dtype=torch.float64))
+    with pytest.raises(DataError, match="noise has -1; variances are numbers that are zero or more"):
+        model.condition_on_observations(x, y, noise=-torch.ones(1, 2, dtype=torch.float64))
