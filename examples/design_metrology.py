@@ -34,6 +34,7 @@ from scipy.stats import qmc
 from surrogates import FittedHierarchicalGP, HierarchicalGP, Schema
 from surrogates.datasets import engine_surfaces
 from surrogates.design import Map, advise
+from surrogates.plots import COLOURS
 
 matplotlib.use("Agg")  # no window: the figure goes to a file
 import matplotlib.pyplot as plt
@@ -251,28 +252,34 @@ def curve(table: pd.DataFrame) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame, readings: xr.Dataset, faces: Blocks, path: Path) -> None:
     """Error against cost, and where one campaign read its blocks."""
-    figure, axes = plt.subplots(1, 4, figsize=(19, 4.3), layout="constrained", width_ratios=(1.5, 1, 1, 1))
+    panels = [["error", name] for name in faces.names]
+    figure, axes = plt.subplot_mosaic(panels, figsize=(11, 7.5), layout="constrained", width_ratios=(1.25, 1))
+    costs = axes["error"]
     asked = curve(table[table["strategy"] == "adaptive"])
-    axes[0].plot(asked.index, asked["median"], color="black", label="adaptive")
-    axes[0].fill_between(asked.index, asked["low"], asked["high"], color="black", alpha=0.15, label="its quartiles")
+    costs.plot(asked.index, asked["median"], color="black", lw=2, label="adaptive, median and quartiles")
+    costs.fill_between(asked.index, asked["low"], asked["high"], color="black", alpha=0.15)
     for name, plans in table[table["strategy"] != "adaptive"].groupby("strategy"):
         middle = plans.groupby("places")[["cost", "error"]].median()
-        marker = {"grid": "s", "spread": "o", "random": "x"}[str(name).split(",")[0]]
-        axes[0].plot(middle["cost"], middle["error"], marker=marker, lw=0.7, label=str(name))
-    axes[0].axhline(TARGET, color="0.5", lw=0.8, ls="--")
-    axes[0].set(xscale="log", yscale="log", xlabel="cost of all readings", ylabel="error of the flatness [um]")
-    axes[0].legend(fontsize=6, ncols=2)
-    deviation = faces.deviation(faces.height)
-    for ax, name, values in zip(axes[1:], faces.names, deviation, strict=True):
-        shades = ax.scatter(faces.places["x"], faces.places["y"], c=values, marker="s", s=34, cmap="coolwarm")
+        kind, share = str(name).split(", ")
+        marker, colour = {"grid": ("s", COLOURS[0]), "spread": ("o", COLOURS[1]), "random": ("x", COLOURS[2])}[kind]
+        line = {"0 %": "-", "25 %": "-.", "50 %": "--", "100 %": ":"}[share.removesuffix(" precise")]
+        costs.plot(middle["cost"], middle["error"], line, marker=marker, color=colour, lw=1, ms=4, label=str(name))
+    costs.axhline(TARGET, color="0.5", lw=0.8, ls="--")
+    costs.set(xscale="log", yscale="log", xlabel="cost of all readings", ylabel="error of the flatness [um]")
+    costs.legend(fontsize=7, ncols=2, loc="upper right")
+    for name, values in zip(faces.names, faces.deviation(faces.height), strict=True):
+        ax, reach = axes[name], float(np.abs(values).max())
+        shades = ax.scatter(
+            faces.places["x"], faces.places["y"], c=values, marker="s", s=40, cmap="RdBu_r", vmin=-reach, vmax=reach
+        )
         mine = readings.isel(sample=np.flatnonzero(readings["part"].to_numpy() == name))
-        for gauge, marker, s in (("cheap", "x", 30), ("precise", ".", 60)):
+        for gauge, marker, s in (("cheap", "x", 26), ("precise", ".", 60)):
             at = mine.isel(sample=np.flatnonzero(mine["gauge"].to_numpy() == gauge))
             ax.scatter(at["x"], at["y"], marker=marker, s=s, color="black", label=gauge)
-        ax.set(title=f"{name}: deviation from plane [um]", xlabel="x [mm]", ylabel="y [mm]", aspect="equal")
-        figure.colorbar(shades, ax=ax, shrink=0.6)
-    axes[1].legend(fontsize=7, loc="upper center")
-    figure.savefig(path, dpi=130)
+        ax.set(title=f"{name}, read in one campaign", xlabel="x [mm]", ylabel="y [mm]", aspect="equal")
+        figure.colorbar(shades, ax=ax, label="from plane [um]")
+    figure.legend(*axes[faces.names[0]].get_legend_handles_labels(), loc="outside lower right", ncols=2)
+    figure.savefig(path, dpi=150)
     plt.close(figure)
 
 

@@ -69,9 +69,10 @@ def modules_of(root: Path) -> set[str]:
 
 def test_only_surrogates_is_installed(installed: Path) -> None:
     names = sorted(path.name for path in installed.iterdir())
-    assert len(names) == 2, names
-    assert names[1] == "surrogates"
-    assert re.fullmatch(r"multitask_surrogates-[\w.]+\.dist-info", names[0])
+    assert len(names) == 3, names
+    assert (names[0], names[2]) == ("bin", "surrogates")
+    assert re.fullmatch(r"multitask_surrogates-[\w.]+\.dist-info", names[1])
+    assert [path.name for path in (installed / "bin").iterdir()] == ["surrogates"]  # the command line
 
 
 def test_every_module_is_installed_as_a_real_file_and_nothing_else(checkout: Path, installed: Path) -> None:
@@ -133,7 +134,7 @@ def test_ci_runs_exactly_the_readme_test_command() -> None:
     assert lines.index("python3 -m venv --clear .venv") < lines.index(command)
 
 
-STEPS = ("pip install", "pytest", "ruff check", "ruff format", "mypy")
+STEPS = ("pip install", "pytest", "sphinx-build", "ruff check", "ruff format", "mypy")
 
 
 @pytest.mark.parametrize("failing", [None, *STEPS])
@@ -143,9 +144,8 @@ def test_ci_stops_at_the_first_failure(tmp_path: Path, failing: str | None) -> N
 echo "$(basename "$0") $*" >> '{tmp_path}/calls'
 case "$(basename "$0") $*" in "{failing}"*) exit 1;; esac
 """
-    makes_others = (
-        f"mkdir -p .venv/bin; for name in pip pytest ruff mypy; do cp '{tmp_path}/stand_in' .venv/bin/$name; done\n"
-    )
+    programs = "pip pytest sphinx-build ruff mypy"
+    makes_others = f"mkdir -p .venv/bin; for name in {programs}; do cp '{tmp_path}/stand_in' .venv/bin/$name; done\n"
     for folder in ("copy/.ci", "bin"):
         (tmp_path / folder).mkdir(parents=True)
     for name, text in (("stand_in", stand_in), ("bin/python3", stand_in + makes_others)):

@@ -92,8 +92,9 @@ def natural_scales(problem: Problem) -> Scales:
     """Units from what is given, without solving the problem; good to an order of magnitude.
 
     D_x : largest of |x(t0)| and |x(T)|; where both are 0 what the rates do to it over the horizon while the controls
-    rest, but no more than ten times the largest state given. D_u : half the distance of the bounds, else the control
-    that moves the states by D_x over the horizon. J_s : the cost of resting at the given states, with these controls.
+        rest, but no more than ten times the largest state given
+    D_u : half the distance of the bounds, else the control that moves the states by D_x over the horizon
+    J_s : the cost of resting at the given states, with these controls
     """
     x, u = known_state(problem), middle_control(problem)
     t0, T = problem.horizon

@@ -88,11 +88,11 @@ def advise(
     Returns
     -------
     xr.Dataset over ``suggestion``, best first:
-        the inputs, with their units, task and fidelity, under the schema's names
-        gain, cost, gain_per_cost : of each suggestion. The gain is in the target's units: see its attrs
-        expected : the goal's measure after that suggestion and those before it, as it is expected now
-        option_<name> : the same over ("suggestion", "option"): the best that every task and fidelity could have done
-            instead, for whoever knows better; NaN where nothing was left to ask
+        - the inputs, with their units, task and fidelity, under the schema's names
+        - gain, cost, gain_per_cost: of each suggestion. The gain is in the target's units: see its attrs
+        - expected: the goal's measure after that suggestion and those before it, as it is expected now
+        - option_<name>: the same over ("suggestion", "option"): the best that every task and fidelity could have done
+          instead, for whoever knows better; NaN where nothing was left to ask
 
     Raises
     ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from surrogates import persistence
 from surrogates.errors import DataError
-from surrogates.explore import Server, explore
 from surrogates.health import HealthReport, review
 from surrogates.posterior import Moments, mix, mix_covariances, mix_slopes
 from surrogates.report import FitReport
@@ -32,6 +31,9 @@ from .reading_noise import label_levels, noise_at, noise_std
 from .robust import Robust
 from .sharing import Coregional
 from .storage import KIND, pack, unpack
+
+if TYPE_CHECKING:
+    from surrogates.explore import Server
 
 Floats = NDArray[np.float64]
 #: the same where places are vectors, of which a few hundred have to be compared at once
@@ -293,6 +295,8 @@ class FittedHierarchicalGP:
 
     def explore(self, *, port: int = 0, browser: bool = True) -> Server:
         """Look into the model in a browser; see `surrogates.explore.explore`."""
+        from surrogates.explore import explore  # what it draws with takes a second to import
+
         return explore(self, port=port, browser=browser)
 
     def task_correlation(self) -> xr.DataArray:

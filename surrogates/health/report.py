@@ -29,15 +29,16 @@ class HealthReport:
     Attributes
     ----------
     data : xr.Dataset with
-        over ``reading``: observed, mean, std, residual (left-out, in the target's units), z = residual/std, pit, leverage,
-            influence (the largest change of any prediction by leaving the reading out, in standard deviations), shift and
-            largest (root mean square and largest change of the fitted values, in the target's units), place, and the codes
-            reading_task and reading_fidelity
-        scores count, rmse, nlpd, crps, coverage (over ``level``), mean_z, mean_square, effective_parameters: of all
-            readings, and with the prefixes ``task_``, ``fidelity_``, ``cell_`` over tasks, fidelities and both
-        tests: effective_readings (n²/Σρ² of the left-out residuals' correlations), coverage_p, too_large_p, too_small_p,
-            pit_statistic and pit_p (Cramér-von Mises), task_too_large_p: how probable this is if the model is right
-        condition : condition number of the covariance matrix, 1-norm
+
+        - over ``reading``: observed, mean, std, residual (left-out, in the target's units), z = residual/std, pit, leverage,
+          influence (the largest change of any prediction by leaving the reading out, in standard deviations), shift and
+          largest (root mean square and largest change of the fitted values, in the target's units), place, and the codes
+          reading_task and reading_fidelity
+        - scores count, rmse, nlpd, crps, coverage (over ``level``), mean_z, mean_square, effective_parameters: of all
+          readings, and with the prefixes ``task_``, ``fidelity_``, ``cell_`` over tasks, fidelities and both
+        - tests: effective_readings (n²/Σρ² of the left-out residuals' correlations), coverage_p, too_large_p, too_small_p,
+          pit_statistic and pit_p (Cramér-von Mises), task_too_large_p: how probable this is if the model is right
+        - condition: condition number of the covariance matrix, 1-norm
     """
 
     data: xr.Dataset

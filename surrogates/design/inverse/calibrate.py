@@ -67,12 +67,12 @@ def calibrate(
     Returns
     -------
     xr.Dataset
-        over ``draw``: each unknown input, log_likelihood and log_posterior (up to a constant)
-        over ``input``: autocorrelation_time (in steps) and r_hat (1 where walkers agree)
-        over ``observation``: observed; predicted_mean, predicted_std of readings like it, given all of them; the target's
-            name and units as coordinates
-        attrs: acceptance, effective_draws, walkers, steps, evaluations, tail_probability (of readings that lie as far from
-            what is predicted as those observed; small where the inputs can't explain them)
+        - over ``draw``: each unknown input, log_likelihood and log_posterior (up to a constant)
+        - over ``input``: autocorrelation_time (in steps) and r_hat (1 where walkers agree)
+        - over ``observation``: observed; predicted_mean, predicted_std of readings like it, given all of them; the
+          target's name and units as coordinates
+        - attrs: acceptance, effective_draws, walkers, steps, evaluations, tail_probability (of readings that lie as far
+          from what is predicted as those observed; small where the inputs can't explain them)
 
     Raises
     ------

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from surrogates import persistence
 from surrogates.errors import DataError
-from surrogates.explore import Server, explore
 from surrogates.health import HealthReport, review
 from surrogates.posterior import Moments, mix, mix_covariances, mix_slopes
 from surrogates.report import FitReport
@@ -28,6 +27,9 @@ from .choice import Tried
 from .levels import Levels, more_levels
 from .parts import Part
 from .storage import pack, unpack
+
+if TYPE_CHECKING:
+    from surrogates.explore import Server
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -235,6 +237,8 @@ class FittedMultiFidelityGP:
 
     def explore(self, *, port: int = 0, browser: bool = True) -> Server:
         """Look into the model in a browser; see `surrogates.explore.explore`."""
+        from surrogates.explore import explore  # what it draws with takes a second to import
+
         return explore(self, port=port, browser=browser)
 
     def structures(self) -> xr.Dataset:

@@ -32,8 +32,10 @@ FOLDS = 5
 class Subspace(NamedTuple):
     """What `robust_subspace` found.
 
-    basis : (p, r) orthonormal columns; singular : all singular values of the shortened B̂/√T, falling; cut : those above it
-    count, or NaN where the rank was given; radius : R, to which longer columns were shortened
+    basis : (p, r) orthonormal columns
+    singular : all singular values of the shortened B̂/√T, falling
+    cut : those above it count, or NaN where the rank was given
+    radius : R, to which longer columns were shortened
     """
 
     basis: Floats
