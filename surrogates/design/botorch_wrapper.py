@@ -335,6 +335,7 @@ def _factor(covariance: Tensor) -> Tensor:
 
     It is not linear_operator's `psd_safe_cholesky`, which adds absolute numbers, whatever the target's units are.
     """
+    L: Tensor
     L, info = torch.linalg.cholesky_ex(covariance)
     if not bool(info.any()):
         return L
@@ -342,7 +343,8 @@ def _factor(covariance: Tensor) -> Tensor:
     size = covariance.detach().diagonal(dim1=-2, dim2=-1).abs().amax(dim=-1)
     lacking = torch.where(info > 0, 2 * lowest.clamp_max(0.0).abs() + 1e-14 * size, 0.0)
     more = lacking.unsqueeze(-1).expand(covariance.shape[:-1])
-    return torch.linalg.cholesky(covariance + torch.diag_embed(more))
+    L = torch.linalg.cholesky(covariance + torch.diag_embed(more))
+    return L
 
 
 def _widened(by_draw: Tensor, shape: torch.Size) -> Tensor:

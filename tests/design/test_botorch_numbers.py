@@ -105,7 +105,7 @@ def two_tasks() -> xr.Dataset:
 
 def test_shapes_and_noise_that_cannot_be() -> None:
     fitted = HierarchicalGP(Schema(inputs="x", target="y", task="task"), integrate=False).fit(two_tasks())
-    model = botorch_model(fitted, task=np.array([3, 4]))
+    model = botorch_model(fitted, task=np.array([3, 4]).tolist())
     x, y = torch.tensor([[0.3]], dtype=torch.float64), torch.tensor([[0.3, 0.1]], dtype=torch.float64)
     assert model.posterior(x).mean.shape == (1, 2)
     with pytest.raises(DataError, match=r"outputs \[5\] are asked for; the model has 2"):
