@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from design_loop_methods import ITERATIONS, RAW, RESTARTS, Clock, columns
+from design_loop_methods import EXACT, ITERATIONS, RAW, RESTARTS, Clock, columns
 from design_loop_problems import sobol
 from numpy.typing import NDArray
 
@@ -92,7 +92,7 @@ class TwoLevels:
 class LevelsFitter:
     """A model of both fidelities in the terms of `surrogates.design.Loop`.
 
-    ours : `MultiFidelityGP`, else BoTorch's SingleTaskMultiFidelityGP with its defaults
+    ours : `MultiFidelityGP`, else BoTorch's SingleTaskMultiFidelityGP with its defaults, told that there is no noise
     """
 
     schema: Schema
@@ -126,9 +126,8 @@ def _botorch(schema: Schema, data: xr.Dataset, seed: int) -> Any:
 
     level = torch.from_numpy((data["fidelity"] == DEAR).to_numpy().astype(np.float64))
     x = torch.cat([columns(schema, data), level[:, None]], dim=-1)
-    model = SingleTaskMultiFidelityGP(
-        x, torch.from_numpy(data["y"].to_numpy())[:, None], data_fidelities=[x.shape[1] - 1]
-    )
+    y = torch.from_numpy(data["y"].to_numpy())[:, None]
+    model = SingleTaskMultiFidelityGP(x, y, torch.full_like(y, EXACT), data_fidelities=[x.shape[1] - 1])
     fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
     return model
 

@@ -20,6 +20,8 @@ from design_loop_problems import NEW
 from surrogates import HierarchicalGP, Schema
 
 RESTARTS, RAW, ITERATIONS = 3, 96, 50
+#: noise variance that BoTorch takes for none
+EXACT = 1e-6
 
 
 @dataclass
@@ -67,20 +69,22 @@ def columns(schema: Schema, data: xr.Dataset) -> torch.Tensor:
 
 
 def single_task(schema: Schema, data: xr.Dataset) -> Any:
-    """BoTorch's SingleTaskGP with its defaults."""
+    """BoTorch's SingleTaskGP with its defaults, told that the functions have no noise."""
     from botorch.fit import fit_gpytorch_mll
     from botorch.models import SingleTaskGP
     from gpytorch.mlls import ExactMarginalLogLikelihood
 
-    model = SingleTaskGP(columns(schema, data), torch.from_numpy(data["y"].to_numpy())[:, None])
+    y = torch.from_numpy(data["y"].to_numpy())[:, None]
+    model = SingleTaskGP(columns(schema, data), y, torch.full_like(y, EXACT))
     fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
     return model
 
 
 class MultiTask:
-    """BoTorch's MultiTaskGP with its defaults; a fit begins where the one before ended, and has a limited time.
+    """BoTorch's MultiTaskGP with its defaults, told that there is no noise.
 
-    Its descents take thousands of steps: without the limit one takes 10 to 60 seconds for a hundred readings.
+    A fit begins where the one before ended, and has a limited time. Its
+    descents take thousands of steps: without the limit one takes 10 to 60 seconds for a hundred readings.
     """
 
     def __init__(self, first: float = 3.0, later: float = 0.2) -> None:
@@ -97,7 +101,8 @@ class MultiTask:
         task = torch.tensor([labels.index(label) for label in data["task"].to_numpy().tolist()], dtype=torch.float64)
         x = torch.cat([columns(schema, data), task[:, None]], dim=-1)
         y = torch.from_numpy(data["y"].to_numpy())[:, None]
-        model = MultiTaskGP(x, y, task_feature=-1, output_tasks=[labels.index(NEW)])
+        known = torch.full_like(y, EXACT)
+        model = MultiTaskGP(x, y, task_feature=-1, train_Yvar=known, output_tasks=[labels.index(NEW)])
         if self.state is not None:
             own = {name: value for name, value in model.state_dict().items() if name.startswith("outcome_transform")}
             model.load_state_dict(self.state | own)
@@ -109,10 +114,10 @@ class MultiTask:
 
 
 def hierarchical(schema: Schema, data: xr.Dataset, **options: Any) -> Any:
-    """Our `HierarchicalGP`, as a BoTorch model."""
+    """Our `HierarchicalGP` for exact readings, as a BoTorch model."""
     from surrogates.design import botorch_model
 
-    fitted = HierarchicalGP(schema, **options).fit(data)
+    fitted = HierarchicalGP(schema, trend="constant", noise="none", **options).fit(data)
     return botorch_model(fitted, task=None if schema.task is None else NEW)
 
 

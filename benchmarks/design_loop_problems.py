@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 Function = Callable[[Floats], Floats]
 NEW = "new"
 SCALING, OFFSET, OWN = 0.1, 1.0, 0.1
+ALIKE = 0.5
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,17 @@ class Case:
     design: Floats
 
     @cached_property
-    def promising(self) -> Floats:
-        """Where the old tasks are low, on the average of their standardised means: (1, d)."""
+    def promising(self) -> Floats | None:
+        """Where the old tasks are low, on the average of their standardised means: (1, d).
+
+        None where they aren't alike among themselves (a correlation below one half), and promise nothing for another one.
+        """
         x = sobol(1024, len(self.inputs), np.random.default_rng(0))
-        model = HierarchicalGP(Schema(inputs=self.inputs, target="y", task="task"), trend="constant")
-        fitted, total = model.fit(self.old), np.zeros(len(x))
+        schema = Schema(inputs=self.inputs, target="y", task="task")
+        fitted = HierarchicalGP(schema, trend="constant", noise="none", integrate=False).fit(self.old)
+        if float(fitted.task_correlation()[0, 1]) < ALIKE:
+            return None
+        total = np.zeros(len(x))
         for label in fitted.vocabulary.tasks:
             mean = fitted.predict(table(x, np.full(len(x), np.nan), str(label)))["mean"].to_numpy()
             total += (mean - mean.mean()) / mean.std()

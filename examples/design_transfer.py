@@ -3,8 +3,9 @@
 Four members of one family (Branin's function, moved by up to a tenth of the square, scaled, offset, each with a wave of its
 own) stand for four variants of one product. Three were studied before, 20 readings each; the fourth is to be minimised. The
 claim: a loop that knows the old ones needs about half of the evaluations that a loop without them needs to come as close to
-the minimum (`benchmarks/design_loop.py` asks it of more seeds, and what unrelated old tasks cost). Loops are `surrogates.design.Loop`, with a journal from which they go on if they are interrupted; all but
-random search maximise BoTorch's LogEI, on our `HierarchicalGP`, or on BoTorch's SingleTaskGP and MultiTaskGP.
+the minimum (`benchmarks/design_loop.py` asks it of more seeds, and what unrelated old tasks cost). Loops are
+`surrogates.design.Loop`, with a journal from which they go on if they are interrupted; all but random search maximise
+BoTorch's LogEI, on our `HierarchicalGP`, or on BoTorch's SingleTaskGP and MultiTaskGP.
 
     python examples/design_transfer.py              # about a minute, three seeds
     python examples/design_transfer.py --seeds 1
