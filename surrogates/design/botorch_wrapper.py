@@ -15,7 +15,7 @@ from gpytorch.distributions import MultitaskMultivariateNormal, MultivariateNorm
 from linear_operator.operators import DenseLinearOperator
 from torch import Tensor
 
-from surrogates.errors import DataError
+from surrogates.errors import DataError, JitterWarning
 from surrogates.gp import FittedHierarchicalGP
 from surrogates.gp.differentiable import FittedProcess, Gaussian, JointPosterior, joint_posterior, read_places
 from surrogates.schema import Label
@@ -331,7 +331,8 @@ def _train_inputs(fitted: FittedProcess, joint: JointPosterior, codes: Tensor) -
 
 
 def _factor(covariance: Tensor) -> Tensor:
-    """Cholesky factor (..., n, n); where rounding has left negative eigenvalues, as much is added as they lack.
+    """Cholesky factor (..., n, n); where rounding has left negative eigenvalues, as much is added as they lack,
+    with a `JitterWarning`.
 
     It is not linear_operator's `psd_safe_cholesky`, which adds absolute numbers, whatever the target's units are.
     """
@@ -342,6 +343,8 @@ def _factor(covariance: Tensor) -> Tensor:
     lowest = torch.linalg.eigvalsh(covariance.detach())[..., 0]
     size = covariance.detach().diagonal(dim1=-2, dim2=-1).abs().amax(dim=-1)
     lacking = torch.where(info > 0, 2 * lowest.clamp_max(0.0).abs() + 1e-14 * size, 0.0)
+    share = float((lacking / size).max())
+    warnings.warn(f"{share:.1e} of the variance was added to a covariance that rounding left indefinite", JitterWarning, 4)
     more = lacking.unsqueeze(-1).expand(covariance.shape[:-1])
     L = torch.linalg.cholesky(covariance + torch.diag_embed(more))
     return L
