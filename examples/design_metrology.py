@@ -22,7 +22,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -252,7 +252,7 @@ def curve(table: pd.DataFrame) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame, readings: xr.Dataset, faces: Blocks, path: Path) -> None:
     """Error against cost, and where one campaign read its blocks."""
-    panels = [["error", name] for name in faces.names]
+    panels: Any = [["error", name] for name in faces.names]
     figure, axes = plt.subplot_mosaic(panels, figsize=(11, 7.5), layout="constrained", width_ratios=(1.25, 1))
     costs = axes["error"]
     asked = curve(table[table["strategy"] == "adaptive"])

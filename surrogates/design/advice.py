@@ -80,7 +80,7 @@ def advise(
         places that can be reached, which are taken as they are; each task and fidelity it doesn't name is tried
     count : suggestions; each takes for granted that those before it will be read. Fewer come, or none, where all
         candidates are known exactly or going to be
-    pending : experiments that are under way: inputs, task and fidelity
+    pending : experiments that are under way, if any: inputs, task and fidelity
     constraints : takes a table of candidates, and says with True or False for each whether it may be asked; an optimum is
         chosen among such places too
     seed : of the places tried
@@ -129,7 +129,7 @@ def advise(
         moves = _radii(candidates, len(model.schema.inputs))
     search = Search(model, box, options, costs, constraints, measure, seed)
     beliefs = beliefs_at(model, reference)
-    if pending is not None:
+    if pending is not None and _has_rows(pending):
         beliefs = _given_pending(beliefs, pending)
     return _batch(search, beliefs, table, count, moves)
 
@@ -208,6 +208,11 @@ def _priced(search: Search, table: xr.Dataset) -> xr.Dataset:
             f"constraints; give other candidates, or more costs"
         )
     return kept
+
+
+def _has_rows(pending: xr.Dataset | pd.DataFrame) -> bool:
+    """Whether anything is under way; ``loop.pending`` of a loop that has asked for nothing holds none."""
+    return bool(len(pending)) if isinstance(pending, pd.DataFrame) else 0 not in pending.sizes.values()
 
 
 def _given_pending(beliefs: Beliefs, pending: xr.Dataset | pd.DataFrame) -> Beliefs:

@@ -24,6 +24,8 @@ from surrogates.gp.warping import Warp
 from surrogates.scaling import InputScaling, TargetScaling
 from surrogates.schema import Label
 
+from .labelled import ranges, require_label
+
 Floats = NDArray[np.float64]
 #: places x (m, d) in the user's units -> means and variances (m, k), which autograd sees
 Gaussians = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -88,7 +90,7 @@ def _of_hierarchy(fitted: FittedHierarchicalGP, task: int, fidelity: Label | Non
         reading = _same(float(scaled.target.variance(noise_table(core, fitted.vocabulary)[task, level])))
     else:
         reading = _ShapedNoise.of(core, level)
-    low, high = _box(scaled.readings.x, scaled.inputs)
+    low, high = np.array(list(ranges(fitted).values())).T
     spread, width = scaled.target.spread, core.width * len(weights)
     return Asked(f, reading, weights, spread, scaled.warp, scaled.degrees, low, high, width)
 
@@ -104,7 +106,7 @@ def _of_fidelities(fitted: FittedMultiFidelityGP, task: int, fidelity: Label | N
     one_by_one = _OneByOne(levels.inputs, target, fitted.processes, task * len(labels) + level)
     f, weights = _gaussians(fitted, fitted.vocabulary.tasks[task], labels[level], one_by_one, fitted.weights)
     noise = _same(float(target.variance(fitted.noise_variances()[level])))
-    low, high = _box(levels.x, levels.inputs)
+    low, high = np.array(list(ranges(fitted).values())).T
     width = len(levels.y) * len(weights)
     return Asked(f, noise, weights, target.spread, None, None, low, high, width)
 
@@ -217,25 +219,6 @@ class _ShapedNoise(torch.autograd.Function):
         return upstream[:, None] * torch.from_numpy(scaled.target.variance(slopes) / scaled.inputs.width), None, None
 
 
-def _box(x: Floats, scaling: InputScaling) -> tuple[Floats, Floats]:
-    """Ends of all readings' inputs, in the user's units."""
-    inputs = x * scaling.width + scaling.centre
-    return inputs.min(axis=0), inputs.max(axis=0)
-
-
 def _position(label: Label | None, known: Sequence[Label | None], what: str, name: str | None) -> int:
     """Where a label stands among those known; a single one needs no name."""
-    if label is None:
-        if len(known) == 1:
-            return 0
-        raise DataError(f"{what} isn't given, but the model knows {_listed(known)}; say which {what} is meant")
-    if label not in known:
-        if known == (None,) or name is None:
-            raise DataError(f"{what}={label!r} is given, but the model was fitted without one; leave it out")
-        raise DataError(f"unknown {what} {label!r}; the model knows {_listed(known)}: give one of these")
-    return list(known).index(label)
-
-
-def _listed(labels: Sequence[Label | None]) -> str:
-    shown = ", ".join(map(repr, labels[:8]))
-    return shown + (" ..." if len(labels) > 8 else "")
+    return list(known).index(require_label(what, name, known, label, optional=False))

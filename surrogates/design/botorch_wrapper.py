@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,13 +13,15 @@ from botorch.models.model import FantasizeMixin
 from botorch.posteriors import GPyTorchPosterior
 from gpytorch.distributions import MultitaskMultivariateNormal, MultivariateNormal
 from linear_operator.operators import DenseLinearOperator
-from linear_operator.utils.cholesky import psd_safe_cholesky
 from torch import Tensor
 
-from surrogates.errors import DataError
+from surrogates.errors import DataError, JitterWarning
 from surrogates.gp import FittedHierarchicalGP
 from surrogates.gp.differentiable import FittedProcess, Gaussian, JointPosterior, joint_posterior, read_places
 from surrogates.schema import Label
+
+#: below it, numbers that BoTorch and GPyTorch take for rounding (a std of 1e-5) matter
+SMALLEST_SPREAD = 1e-2
 
 
 class Observed(NamedTuple):
@@ -38,7 +41,9 @@ class SurrogateModel(GPyTorchModel, FantasizeMixin):  # type: ignore[misc]
 
     The posterior is one Gaussian with the mean and joint covariance of the mixture over hyper-parameter draws, those that
     the fitted model's ``predict`` and ``covariance`` give. Conditioning is done draw by draw, before they are mixed, so
-    that it equals the fitted model's ``update``.
+    that it equals the fitted model's ``update``; but for readings with Student's t noise, which count as normal ones of the
+    same variance, and for chains of fidelities (structures that are nonlinear, or recursive), whose levels aren't jointly
+    Gaussian: there it is an approximation.
     """
 
     likelihood = None
@@ -96,6 +101,9 @@ class SurrogateModel(GPyTorchModel, FantasizeMixin):  # type: ignore[misc]
 
     def subset_output(self, idcs: list[int]) -> SurrogateModel:
         """The same model with some of its outputs."""
+        m = self.num_outputs
+        if not all(-m <= k < m for k in idcs):
+            raise DataError(f"outputs {list(idcs)} are asked for; the model has {m}, from 0 on")
         return SurrogateModel(self.joint, self.codes[list(idcs)], self.train_inputs[0], self.observed)
 
     def condition_on_observations(
@@ -122,7 +130,8 @@ class SurrogateModel(GPyTorchModel, FantasizeMixin):  # type: ignore[misc]
             variance = self.joint.noise_by_draw(x, codes)
         else:
             variance = self._noise(x, codes, noise, X.shape[-2]).unsqueeze(0)
-        variance = _widened(variance, y.shape)
+        least = self.joint.least_noise(codes.expand(x.shape[:-1]))
+        variance = torch.maximum(_widened(variance, y.shape), _widened(least, y.shape))
         # what wasn't observed has infinite noise; a number that large leaves nothing but rounding
         missing = torch.isnan(y)
         y, variance = torch.where(missing, 0.0, y), torch.where(missing, 1e30, variance)
@@ -133,6 +142,10 @@ class SurrogateModel(GPyTorchModel, FantasizeMixin):  # type: ignore[misc]
 
     def _places(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Every place once for each output, outputs innermost: x (*b, q m, d) and codes, (q m,) or (*b, q m)."""
+        if X.ndim < 2:
+            raise DataError(
+                f"X has shape {tuple(X.shape)}; (..., q, {self.input_width}) is expected: one row for each place"
+            )
         if X.shape[-1] != self.input_width:
             column = ", and the fidelity's number" if self.codes.shape[1] > 1 else ""
             raise DataError(
@@ -141,7 +154,7 @@ class SurrogateModel(GPyTorchModel, FantasizeMixin):  # type: ignore[misc]
         if X.dtype != torch.float64:
             raise DataError(f"X is {X.dtype}, torch.float64 is expected; use X.double()")
         m, q = self.num_outputs, X.shape[-2]
-        x = X[..., : self.joint.input_centre.numel()]
+        x = self._labels_rounded(X[..., : self.joint.input_centre.numel()])
         if self.codes.shape[1] == 1:
             codes = self.codes[:, 0].repeat(q)
         else:
@@ -153,6 +166,23 @@ class SurrogateModel(GPyTorchModel, FantasizeMixin):  # type: ignore[misc]
                 )
             codes = self.codes.T[level].flatten(-2)
         return (x if m == 1 else x.repeat_interleave(m, dim=-2)), codes
+
+    def _labels_rounded(self, x: Tensor) -> Tensor:
+        """Columns of labels as whole numbers: what lies between two labels isn't any, and the kernel knows nothing of it."""
+        names, categories = self.joint.schema.inputs, self.joint.vocabulary.categories
+        if not categories:
+            return x
+        columns = list(x.unbind(dim=-1))
+        for k, name in enumerate(names):
+            if name in categories:
+                columns[k] = columns[k].detach().round()
+                known = categories[name]
+                if bool(((columns[k] < 0) | (columns[k] >= len(known))).any()):
+                    raise DataError(
+                        f"column {k} of X, {name!r}, has {x[..., k].min():g} to {x[..., k].max():g}; its labels' "
+                        f"numbers are 0 to {len(known) - 1}, in the order {list(known)}"
+                    )
+        return torch.stack(columns, dim=-1)
 
     def _mixed(self, x: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (*b, n) and covariance (*b, n, n) of the mixture."""
@@ -173,7 +203,7 @@ class SurrogateModel(GPyTorchModel, FantasizeMixin):  # type: ignore[misc]
         joint = self.joint(torch.cat(places, dim=-2), torch.cat(numbers, dim=-1))
         prior = joint.covariance[..., :n, :n]
         noise = _widened(observed.noise, torch.Size([*batch, n]))
-        L = psd_safe_cholesky(prior + torch.diag_embed(noise))
+        L = _factor(prior + torch.diag_embed(noise))
         cross = torch.linalg.solve_triangular(L, joint.covariance[..., :n, n:], upper=False)
         away = torch.linalg.solve_triangular(L, (observed.y - joint.mean[..., :n]).unsqueeze(-1), upper=False)
         mean = joint.mean[..., n:] + (cross.transpose(-1, -2) @ away).squeeze(-1)
@@ -183,7 +213,14 @@ class SurrogateModel(GPyTorchModel, FantasizeMixin):  # type: ignore[misc]
         """Variances (..., q m) of readings: the model's own, or those that are given (..., 1 or q, m)."""
         if not isinstance(given, Tensor):
             return self.joint.noise_variance(x, codes)
-        return given.expand(*given.shape[:-2], q, self.num_outputs).flatten(-2)
+        m = self.num_outputs
+        if given.ndim < 2 or given.shape[-2] not in (1, q) or given.shape[-1] not in (1, m):
+            raise DataError(
+                f"noise has shape {tuple(given.shape)}; variances (..., {q}, {m}) are expected, or one for all"
+            )
+        if not bool((given >= 0).all()):
+            raise DataError(f"noise has {given.min():g}; variances are numbers that are zero or more")
+        return given.expand(*given.shape[:-2], q, m).flatten(-2)
 
     def _distribution(self, mean: Tensor, covariance: Tensor) -> MultivariateNormal:
         lazy = DenseLinearOperator(covariance)  # which is factored when draws are wanted, not before
@@ -215,9 +252,15 @@ def botorch_model(
     Returns
     -------
     SurrogateModel
-        X has the schema's inputs as columns, in the units of the fit, as float64; labels (categorical inputs) by number.
+        X has the schema's inputs as columns, in the units of the fit, as float64; labels (categorical inputs) by number, in
+        the order of ``fitted.vocabulary.categories``, rounded to the nearest: use `optimize_acqf_mixed` there, too.
         `optimize_acqf` maximises: for minima give it
         ``posterior_transform=ScalarizedPosteriorTransform(torch.tensor([-1.0]))``.
+
+    Warns
+    -----
+    UserWarning
+        If the target's numbers are so small that BoTorch takes them for rounding: fit it in smaller units.
 
     Raises
     ------
@@ -243,7 +286,8 @@ def botorch_model(
             f"target {fitted.schema.target!r} was fitted with warp={joint.warp.name!r}: in its own units it isn't Gaussian; "
             f"fit the warped values as a target of their own (their optimum is the same), without warp"
         )
-    labels: list[Label | None] = [*task] if isinstance(task, Sequence) and not isinstance(task, str) else [task]
+    several = isinstance(task, Sequence | np.ndarray) and not isinstance(task, str)
+    labels: list[Label | None] = list(task) if several else [task]  # type: ignore[arg-type,list-item]
     if not labels:
         raise DataError("task is an empty list; name at least one task")
     if fidelity_column and fidelity is not None:
@@ -256,7 +300,21 @@ def botorch_model(
         )
     levels = joint.vocabulary.fidelities if fidelity_column else (fidelity,)
     codes = torch.tensor([[joint.code(task=label, fidelity=level) for level in levels] for label in labels])
+    _warn_of_small_units(joint, codes, fitted.schema.target)
     return SurrogateModel(joint, codes, _train_inputs(fitted, joint, codes))
+
+
+def _warn_of_small_units(joint: JointPosterior, codes: Tensor, target: str) -> None:
+    spread = float(joint.spread[codes].min())
+    if spread < SMALLEST_SPREAD:
+        units = joint.vocabulary.units[target]
+        warnings.warn(
+            f"target {target!r} spreads over {spread:.1g}{f' {units}' if units else ''}: GPyTorch raises variances below "
+            f"1e-10 to that, and BoTorch's acquisition functions smooth by constants, as if targets were of the order of "
+            f"one; fit it in smaller units",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _train_inputs(fitted: FittedProcess, joint: JointPosterior, codes: Tensor) -> Tensor:
@@ -270,6 +328,26 @@ def _train_inputs(fitted: FittedProcess, joint: JointPosterior, codes: Tensor) -
         return torch.from_numpy(np.unique(x[mine], axis=0))
     level = code[mine] % codes.shape[1]
     return torch.from_numpy(np.unique(np.concatenate([x[mine], level[:, None]], axis=1), axis=0))
+
+
+def _factor(covariance: Tensor) -> Tensor:
+    """Cholesky factor (..., n, n); where rounding has left negative eigenvalues, as much is added as they lack,
+    with a `JitterWarning`.
+
+    It is not linear_operator's `psd_safe_cholesky`, which adds absolute numbers, whatever the target's units are.
+    """
+    L: Tensor
+    L, info = torch.linalg.cholesky_ex(covariance)
+    if not bool(info.any()):
+        return L
+    lowest = torch.linalg.eigvalsh(covariance.detach())[..., 0]
+    size = covariance.detach().diagonal(dim1=-2, dim2=-1).abs().amax(dim=-1)
+    lacking = torch.where(info > 0, 2 * lowest.clamp_max(0.0).abs() + 1e-14 * size, 0.0)
+    share = float((lacking / size).max())
+    warnings.warn(f"{share:.1e} of the variance was added to a covariance that rounding left indefinite", JitterWarning, 4)
+    more = lacking.unsqueeze(-1).expand(covariance.shape[:-1])
+    L = torch.linalg.cholesky(covariance + torch.diag_embed(more))
+    return L
 
 
 def _widened(by_draw: Tensor, shape: torch.Size) -> Tensor:

@@ -16,6 +16,8 @@ from surrogates.errors import DataError
 from surrogates.gp.by_draw import ByDraw
 from surrogates.schema import Label, Schema, Vocabulary, as_labelled
 
+from .labelled import ranges
+
 Floats = NDArray[np.float64]
 Constraints = Callable[[xr.Dataset], ArrayLike]
 Bounds = Mapping[str, Sequence[Any]]
@@ -97,7 +99,7 @@ def make_box(model: ByDraw, bounds: Bounds | None) -> Box:
     strange = [name for name in given if name not in schema.inputs]
     if strange:
         raise DataError(f"bounds name {', '.join(map(repr, strange))}; the inputs are {list(schema.inputs)}")
-    low, high = model.readings.min(axis=0), model.readings.max(axis=0)
+    low, high = np.array(list(ranges(model.fitted).values())).T
     labels = dict(vocabulary.categories)
     for k, name in enumerate(schema.inputs):
         if name not in given:

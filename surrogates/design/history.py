@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from surrogates.errors import DataError
 from surrogates.schema import Schema
 
@@ -151,6 +153,8 @@ def observed_row(
 def _number(value: Any, name: str, *, least: float | None = None) -> float:
     """One number as a float; finite and not too small where there is a least one."""
     try:
+        if isinstance(value, complex | np.complexfloating):  # of NumPy's, float() drops a part
+            raise TypeError("complex")
         number = float(value)
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} is {value!r}, a {type(value).__name__}; one number is wanted") from error

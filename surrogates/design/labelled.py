@@ -37,7 +37,7 @@ def require_label(kind: str, name: str | None, known: Sequence[Label | None], la
     DataError
         If the model doesn't know the label, or knows several and none is given, unless that is `optional`.
     """
-    labels = ", ".join(map(repr, known))
+    labels = ", ".join(map(repr, known[:8])) + (" ..." if len(known) > 8 else "")
     if name is None:
         if label is not None:
             raise DataError(f"{kind} is {label!r}, but the model's schema names no {kind}; leave it out")

@@ -201,7 +201,8 @@ class Loop:
         Parameters
         ----------
         id : of the suggestion, or a sequence of them
-        value : the target in the units of the first data, one for each; NaN or inf count as failed
+        value : the target, one for each, in the units of the first data (a DataArray with units of its own is converted);
+            NaN or inf count as failed
         cost : what each really cost; None: what was expected
         noise : known noise of the reading, if the schema names any
         failed : why there is no value, in words
@@ -210,8 +211,11 @@ class Loop:
         ------
         DataError
             If an id is unknown or was told before, or there isn't one value for each. Nothing is recorded then.
+        UnitsError
+            If units of the values can't be converted.
         """
         ids = [whole(entry, "id", least=0) for entry in np.atleast_1d(np.asarray(id)).tolist()]
+        value = self.plain(value)
         values = [None] * len(ids) if value is None else list(np.atleast_1d(np.asarray(value, dtype=object)).ravel())
         if len(values) != len(ids):
             raise DataError(f"{len(values)} values for the {len(ids)} ids {ids}; give one for each")
@@ -226,6 +230,10 @@ class Loop:
             records.append({"kind": "tell", "id": entry, **row})
         for record in records:
             self._record(record)
+
+    def plain(self, value: Any) -> Any:
+        """A value of the target, or several, as plain numbers: of a DataArray with units, in those of the first data."""
+        return self._columns.plain(value)
 
     def add(self, data: xr.Dataset | pd.DataFrame) -> None:
         """Readings that nobody asked for: places of the user's own, with their target.

@@ -102,6 +102,19 @@ class Columns:
             answer[name] = (dim, column, {"units": units} if units else {})
         return answer
 
+    def plain(self, value: Any) -> Any:
+        """Values of the target as they are, or, where they are a DataArray with units, in those of the first data.
+
+        Raises
+        ------
+        UnitsError
+            If the units can't be converted.
+        """
+        if not isinstance(value, xr.DataArray) or units_of(value) is None:
+            return value
+        name = self.schema.target
+        return convert(value.to_numpy().astype(np.float64), name, found=units_of(value), wanted=self.units[name])
+
     def _column(self, dataset: xr.Dataset, name: str, sizes: Mapping[str, int], who: str) -> list[Any]:
         """Plain values of one variable, numbers in the units of the first data."""
         variable = dataset[name]

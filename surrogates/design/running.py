@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,8 @@ def run(
     Parameters
     ----------
     loop : what is asked and told
-    experiment : the target at a place, a Dataset of single values (inputs, task, fidelity, cost, gain, id)
+    experiment : the target at a place, a Dataset of single values (inputs, task, fidelity, cost, gain, id); as
+        `Loop.tell` takes it
     budget : the loop's whole cost, earlier runs included; an experiment that would exceed it isn't made, and stays pending
     evaluations : the loop's whole number of experiments, earlier runs and failed ones included
     stop : asked before every experiment whether the loop has done enough
@@ -117,7 +118,8 @@ def _make(loop: Loop, experiment: Callable[[xr.Dataset], float | Outcome], place
     number = int(place["id"])
     try:
         got = experiment(place)
-        outcome = got if isinstance(got, Outcome) else Outcome(_single(got))
+        outcome = got if isinstance(got, Outcome) else Outcome(_single(loop.plain(got)))
+        outcome = replace(outcome, value=loop.plain(outcome.value))
         cost = float(place["cost"]) if outcome.cost is None else outcome.cost
         row = observed_row(outcome.value, None, cost, outcome.noise, loop.schema)
     except Exception as error:  # whatever the user's experiment raises is an outcome
@@ -131,4 +133,6 @@ def _make(loop: Loop, experiment: Callable[[xr.Dataset], float | Outcome], place
 def _single(value: Any) -> float:
     """The one number in a scalar or an array of one."""
     array = np.asarray(value)
+    if array.dtype.kind == "c":
+        raise TypeError(f"{value!r} is complex; a real number is wanted")
     return float(array.reshape(-1)[0]) if array.size == 1 else float(value)

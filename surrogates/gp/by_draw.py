@@ -19,9 +19,6 @@ from surrogates.posterior import Moments
 from surrogates.schema import Label, Points, Schema, Vocabulary
 
 from .fidelity.fitted import FittedMultiFidelityGP
-from .fidelity.joint import LinearFit
-from .fidelity.parts import Fit
-from .fidelity.single import SingleFit
 from .fitted import FittedHierarchicalGP
 from .process import Process
 from .reading_noise import noise_by_draw
@@ -104,12 +101,11 @@ class ByDraw:
             centre, spread = np.full(m, target.centre), np.full(m, target.spread)
             return Places(question.x, points.task, question.task, centre, spread, noise, exact)
         asked = self.fitted.asked(points)
-        by_level = np.concatenate([_by_level(part.fit) for part in self.fitted.parts])  # (k, L)
-        noise = by_level[:, asked.level] * asked.spread**2
+        by_level, zero = self.fitted.noise_by_draw(), self.fitted.jitter_by_draw()[:, None]
+        noise = np.where(by_level == 0, zero, by_level)[:, asked.level] * asked.spread**2
         if points.noise_variance is not None:
             noise = np.where(np.isnan(points.noise_variance), noise, np.maximum(points.noise_variance, 0.0))
-        jitter = max(part.fit.jitter for part in self.fitted.parts)
-        exact = _is_exact(self.fitted.levels.variance, noise, points, jitter * asked.spread**2)
+        exact = _is_exact(self.fitted.levels.variance, noise, points, zero.max() * asked.spread**2)
         return Places(asked.x, points.task, asked.group, asked.centre, asked.spread, noise, exact)
 
     def moments(self, draw: int, at: Places) -> Moments:
@@ -180,14 +176,6 @@ def by_draw(fitted: Fitted) -> ByDraw:
             "inputs are vectors (a Tanimoto kernel); experiments can be chosen among numbers and labels only"
         )
     return ByDraw(fitted, fitted.core.processes, fitted.core.weights)
-
-
-def _by_level(fit: Fit) -> Floats:
-    """Scaled noise variance of every fidelity (k, L), for each draw where it is learnt with the function."""
-    if isinstance(fit, LinearFit | SingleFit) and fit.core.scaled.readings.variance is None:
-        return np.exp(fit.core.log_noise()[:, : len(fit.noise_variances())])
-    noise = fit.noise_variances()
-    return np.tile(np.where(noise == 0, fit.jitter, noise), (len(fit.weights), 1))
 
 
 def _is_exact(known: Floats | None, noise: Floats, points: Points, jitter: float | Floats) -> NDArray[np.bool_]:

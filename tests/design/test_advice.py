@@ -282,3 +282,12 @@ def test_chains_of_exact_codes_are_asked_where_they_help(structure: str) -> None
     assert np.isfinite(advice["gain"]).all()
     assert (advice["gain"] > 0).all()
     assert (advice["expected"] >= -1e-12).all()
+
+
+def test_nothing_under_way_is_nothing_given() -> None:
+    model = fitted("one draw")
+    loop = Loop(HierarchicalGP(model.schema, integrate=False), table(), partial(advise, costs=COSTS))
+    for nothing in (loop.pending, loop.pending.to_dataframe()):
+        xr.testing.assert_identical(
+            advise(model, costs=COSTS, candidates=8, pending=nothing), advise(model, costs=COSTS, candidates=8)
+        )

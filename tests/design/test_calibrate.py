@@ -13,7 +13,7 @@ from scipy import stats
 
 from surrogates import FittedHierarchicalGP, HierarchicalGP, MultiFidelityGP, Schema, as_dataset
 from surrogates.design import calibrate
-from surrogates.errors import DataError, FitWarning
+from surrogates.errors import DataError, FitWarning, UnitsError
 
 Floats = NDArray[np.float64]
 
@@ -307,3 +307,15 @@ def test_simulated_problems_have_uniform_ranks() -> None:
     assert stats.kstest(u, "uniform").pvalue > 0.01
     # a posterior that is too narrow or too wide shows in the distance from the middle
     assert stats.kstest(abs(2 * u - 1), "uniform").pvalue > 0.01
+
+
+@pytest.mark.filterwarnings("ignore::surrogates.errors.FitWarning")
+def test_a_plain_number_is_in_the_units_of_the_fit() -> None:
+    data = as_dataset(np.linspace(0, 10, 12), 3 * np.linspace(0, 10, 12) + 1, inputs="x")
+    data["x"].attrs["units"], data["y"].attrs["units"] = "mm", "m"
+    fitted = HierarchicalGP(Schema(inputs="x", target="y"), integrate=False).fit(data)
+    for observed in (16.0, [16.0, 16.0]):
+        found = calibrate(fitted, observed, std=0.3)
+        assert float(found["x"].mean()) == pytest.approx(5.0, abs=0.03)
+    with pytest.raises(UnitsError, match="'y' has no units"):
+        calibrate(fitted, xr.Dataset({"y": ("n", [16.0])}), std=0.3)

@@ -245,9 +245,9 @@ def test_a_call_is_quicker_than_labelled_answers() -> None:
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ({}, "task isn't given, but the model knows 'a', 'b'; say which"),
+        ({}, "task isn't given, and the model knows 'a', 'b'; give task="),
         ({"task": "c"}, "unknown task 'c'; the model knows 'a', 'b'"),
-        ({"task": "a", "fidelity": "probe"}, "fidelity='probe' is given, but the model was fitted without one"),
+        ({"task": "a", "fidelity": "probe"}, "fidelity is 'probe', but the model's schema names no fidelity"),
         ({"task": "a", "fixed": {"w": 1.0}}, "fixed names 'w', which is no input"),
         ({"task": "a", "fixed": {"x": np.nan}}, r"fixed\['x'\] is nan; give a finite number, in mm"),
         ({"task": "a", "fixed": {"x": 0.0, "z": 0.0}}, "all inputs .* are fixed; leave one free"),
@@ -263,7 +263,7 @@ def test_responses_that_make_no_sense(labels: dict[str, Any], words: str) -> Non
 def test_labels_of_fidelities_and_inputs_are_checked() -> None:
     with pytest.raises(DataError, match="unknown fidelity 'middle'; the model knows 'low', 'high'"):
         Response(levels(), fidelity="middle")
-    with pytest.raises(DataError, match="fidelity isn't given, but the model knows 'probe', 'scanner'"):
+    with pytest.raises(DataError, match="fidelity isn't given, and the model knows 'probe', 'scanner'"):
         Response(gauges(), task="a", over=("noise",))
     with pytest.raises(DataError, match=r"'material' holds labels.*fixed=\{'material': 'a'\}"):
         Response(materials())

@@ -215,7 +215,7 @@ def test_components_that_make_no_sense() -> None:
         OpenMDAOComponent(response, {"x": Mean()})
     with pytest.raises(DataError, match="units name 'w', which is no variable of the component"):
         OpenMDAOComponent(response, units={"w": "mm"})
-    with pytest.raises(DataError, match="task isn't given, but the model knows 'a', 'b'"):
+    with pytest.raises(DataError, match="task isn't given, and the model knows 'a', 'b'"):
         OpenMDAOComponent(plate())
     with pytest.raises(DataError, match="a value of 'z' that isn't finite"):
         run(OpenMDAOComponent(response), {"z": np.nan})

@@ -50,9 +50,9 @@ def calibrate(
     ----------
     fitted : a fitted `HierarchicalGP` or `MultiFidelityGP`; or several, which were fitted on their own and share inputs by
         name. With several, `observed` is a sequence as long, and so may `std`, `task`, `fidelity` and `discrepancy` be
-    observed : of the target: a number, an array of repeated readings, or a Dataset or DataFrame of readings, with the inputs
-        that are known beside it, and task, fidelity and known noise, where each has its own. Inputs that aren't there are
-        the unknown ones, the same for all readings
+    observed : of the target: a number or an array of repeated readings, in the units of the fit; or a Dataset or
+        DataFrame of readings, with the inputs that are known beside it, and task, fidelity and known noise, where each has
+        its own. Inputs that aren't there are the unknown ones, the same for all readings
     std : of each reading's noise, in the target's units; a number, or one for each reading. None: known noise in
         `observed`, else what the surrogate has learnt of readings
     prior : of unknown inputs: (low, high) of a uniform law or a frozen continuous distribution of scipy.stats, independent

@@ -28,6 +28,7 @@ from surrogates.errors import DataError
 from surrogates.gp.differentiable import FittedProcess, JointPosterior, joint_posterior
 from surrogates.gp.fidelity.fitted import FittedMultiFidelityGP
 from surrogates.schema import Table, as_labelled
+from surrogates.units import Units
 
 from ..labelled import ranges, require_label
 
@@ -174,7 +175,7 @@ def make_evidence(fitted: FittedProcess, given: Given, unknown: Mapping[str, int
 def _read(fitted: FittedProcess, given: Given) -> tuple[xr.Dataset, Table]:
     """What was observed as the user gave it, and as arrays; the unknown inputs have some number there."""
     schema, vocabulary, name = fitted.schema, fitted.vocabulary, fitted.schema.target
-    dataset = as_observed(given.observed, name)
+    dataset = as_observed(given.observed, name, vocabulary.units[name])
     if name not in dataset.variables:
         raise DataError(
             f"the observations have no {name!r}, the target of the surrogate; they have {list(dataset.variables)}"
@@ -214,8 +215,8 @@ def _read(fitted: FittedProcess, given: Given) -> tuple[xr.Dataset, Table]:
     return dataset, table
 
 
-def as_observed(observed: Any, name: str) -> xr.Dataset:
-    """A number, an array of repeated readings, or a table, as a table."""
+def as_observed(observed: Any, name: str, units: Units) -> xr.Dataset:
+    """A number, an array of repeated readings, or a table, as a table; plain numbers are in the target's units."""
     if isinstance(observed, xr.Dataset | pd.DataFrame):
         return as_labelled(observed)
     if isinstance(observed, xr.DataArray):
@@ -230,7 +231,7 @@ def as_observed(observed: Any, name: str) -> xr.Dataset:
         raise DataError(
             f"observed {name!r} has shape {values.shape}; give a number, or a table with known inputs beside it"
         )
-    return xr.Dataset({name: (("observation",)[: values.ndim], values)})
+    return xr.Dataset({name: (("observation",)[: values.ndim], values, {"units": units} if units else {})})
 
 
 def _variance(std: ArrayLike | None, table: Table, name: str) -> tuple[Floats, bool]:
@@ -258,6 +259,6 @@ def unknown_inputs(fitted: Sequence[FittedProcess], observed: Sequence[Any]) -> 
     """Inputs that an observation doesn't tell, in the order of the schemas."""
     found: dict[str, None] = {}
     for one, own in zip(fitted, observed, strict=True):
-        table = as_observed(own, one.schema.target)
+        table = as_observed(own, one.schema.target, one.vocabulary.units[one.schema.target])
         found |= {name: None for name in one.schema.inputs if name not in table.variables}
     return list(found)

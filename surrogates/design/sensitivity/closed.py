@@ -47,6 +47,10 @@ class Variances(NamedTuple):
     draws: Floats  # (draws, sets)
 
 
+#: of a share of the variance, what rounding may leave
+TOLERANCE = 1e-5
+
+
 @dataclass(frozen=True)
 class Posterior:
     """One posterior of one task, as products.  n rows, P places, J parts: the functions are (J P) and p trend columns.
@@ -133,6 +137,16 @@ class Posterior:
         plain = np.einsum("as,as->s", a, waves.crossed(waves, S) @ a).real
         modulus = np.einsum("as,as->s", a, waves.crossed(waves, S, conjugate=True) @ a.conj()).real
         return np.asarray(2 * both + 0.5 * (plain + modulus))
+
+
+def is_lost_in_rounding(posteriors: Sequence[Posterior], weights: Floats, everything: Subset) -> bool:
+    """Whether coefficients of the posterior covariance are so large that rounding is a share of the mean's variance.
+
+    Exact readings of a smooth function make Σ nearly singular: what is left of sums of C's entries, which cancel, is their
+    size times the rounding of one number. Our own rule; sampling sums values of f, not their squares, and is spared.
+    """
+    left = sum(w * np.linalg.norm(one.covariance()) for w, one in zip(weights, posteriors, strict=True))
+    return bool(np.finfo(np.float64).eps * left > TOLERANCE * _of_mean(posteriors, weights, [everything])[0])
 
 
 def make_posteriors(inside: Inside, inputs: Sequence[Input]) -> list[Posterior] | None:

@@ -17,7 +17,7 @@ from surrogates.gp.fitted import FittedHierarchicalGP
 
 from ..labelled import Fitted, places, ranges, refuse_vectors, require_label
 from ..laws import Input, make_inputs
-from .closed import Subset, closed_variances, make_posteriors, shared_out
+from .closed import Subset, closed_variances, is_lost_in_rounding, make_posteriors, shared_out
 from .inside import Inside, look_inside
 from .paths import Paths, draw_paths
 from .sampled import Estimated, Sampled, SetOfDraws, sampled_variances
@@ -94,7 +94,8 @@ def sobol_indices(
     -----
     In closed form (Oakley & O'Hagan 2004) integrals over one uniform or normal input are exact to rounding. The nugget of
     known noise, detail that the kernel doesn't resolve, is no part of f there, but of draws in the sampling method. With
-    readings that are exact, and more than about five inputs, the largest terms nearly cancel; 1e-5 may be left as an error.
+    exact readings the largest terms nearly cancel; where more than about 1e-5 of the variance could be left as an error, as
+    of smooth functions of few inputs, "auto" takes the sampling method.
 
     Sources: Sobol' (1993); Homma & Saltelli (1996) for total indices; Oakley & O'Hagan (2004, JRSS B 66), section 3, for
     expectations; Le Gratiet, Cannamela & Iooss (2014) for indices of posterior draws.
@@ -117,7 +118,9 @@ def sobol_indices(
     task = require_label("task", schema.task, vocabulary.tasks, task, optional=False)
     fidelity = require_label("fidelity", schema.fidelity, vocabulary.fidelities, fidelity, optional=True)
     inputs = make_inputs(schema.inputs, distributions, ranges(fitted), vocabulary.categories)
-    answer = None if method == "sampling" else _closed(fitted, task, fidelity, inputs, second_order, draws, seed)
+    answer = (
+        None if method == "sampling" else _closed(fitted, task, fidelity, inputs, second_order, draws, seed, method)
+    )
     if answer is None and method == "closed form":
         raise DataError(
             "method='closed form', but this surrogate isn't a sum of products of functions of single inputs: that takes "
@@ -150,15 +153,29 @@ def _check(fitted: Fitted, *, method: str, quantiles: Sequence[float], draws: in
 
 
 def _closed(
-    fitted: Fitted, task: Any, fidelity: Any, inputs: Sequence[Input], second_order: bool, draws: int, seed: int
+    fitted: Fitted,
+    task: Any,
+    fidelity: Any,
+    inputs: Sequence[Input],
+    second_order: bool,
+    draws: int,
+    seed: int,
+    method: str,
 ) -> _Answer | None:
-    """In closed form, or None where there is none."""
+    """In closed form, or None where there is none, or (with "auto") rounding would spoil it."""
     inside = look_inside(fitted, task, fidelity)
     posteriors = None if inside is None else make_posteriors(inside, inputs)
     if inside is None or inside.spread is None or posteriors is None:
         return None
     d = len(inputs)
     everything = tuple(range(d))
+    if is_lost_in_rounding(posteriors, inside.weights, everything):
+        if method == "auto":
+            return None
+        raise DataError(
+            "method='closed form', but readings are so exact and the function so smooth that rounding would be a part of "
+            "the indices; use method='sampling' or 'auto'"
+        )
     pairs = list(itertools.combinations(everything, 2)) if second_order else []
     sets: list[Subset] = [(k,) for k in everything]
     sets += [tuple(np.delete(everything, k).tolist()) for k in everything]

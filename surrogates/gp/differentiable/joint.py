@@ -18,6 +18,7 @@ from ..core import SMOOTHED, Core
 from ..fidelity.chain import Chain
 from ..fidelity.fitted import FittedMultiFidelityGP
 from ..fitted import FittedHierarchicalGP
+from ..noise import EXACT
 from ..process import Conditioned, Process
 from ..reading_noise import noise_table
 from ..tanimoto import TanimotoCorrelations
@@ -61,6 +62,7 @@ class JointPosterior:
     input_centre: Tensor  # (d,)
     input_width: Tensor  # (d,)
     noise: Callable[[Floats], Floats]  # scaled places (m, d) -> scaled variances (k or 1, T · F, m or 1)
+    jitter: Tensor  # (k,) scaled: what stands for zero on the diagonal of exact readings
 
     def code(self, *, task: Label | None = None, fidelity: Label | None = None) -> int:
         """Number of a task and fidelity; the last fidelity, where none is named.
@@ -116,6 +118,10 @@ class JointPosterior:
         found = table[:, codes.reshape(-1), places].reshape(len(table), *codes.shape)
         return found * self.spread[codes] ** 2
 
+    def least_noise(self, codes: Tensor) -> Tensor:
+        """Variance (k, *codes.shape) that a reading has in the model at the least: exact ones need some to be factored."""
+        return self.jitter.reshape(-1, *[1] * codes.ndim) * self.spread[codes] ** 2
+
 
 def joint_posterior(fitted: FittedProcess) -> JointPosterior:
     """The posterior of a fitted process, from the factors that its own answers come from.
@@ -170,6 +176,7 @@ def _of_tasks(fitted: FittedHierarchicalGP) -> JointPosterior:
         torch.from_numpy(core.scaled.inputs.centre.copy()),
         torch.from_numpy(core.scaled.inputs.width.copy()),
         noise,
+        torch.full((len(core.weights),), core.scaled.readings.exact, dtype=torch.float64),
     )
 
 
@@ -177,7 +184,7 @@ def _of_fidelities(fitted: FittedMultiFidelityGP) -> JointPosterior:
     levels, vocabulary = fitted.levels, fitted.vocabulary
     labels = levels.graph.labels
     T, L = len(vocabulary.tasks), len(labels)
-    variances = fitted.noise_variances()
+    variances = fitted.noise_by_draw()
     centre = torch.tensor([target.centre for target in levels.targets], dtype=torch.float64)
     spread = torch.tensor([target.spread for target in levels.targets], dtype=torch.float64)
     return JointPosterior(
@@ -191,7 +198,8 @@ def _of_fidelities(fitted: FittedMultiFidelityGP) -> JointPosterior:
         spread.repeat(T),
         torch.from_numpy(levels.inputs.centre.copy()),
         torch.from_numpy(levels.inputs.width.copy()),
-        lambda z: np.tile(variances, T)[None, :, None],
+        lambda z: np.tile(variances, (1, T))[:, :, None],
+        torch.from_numpy(fitted.jitter_by_draw()).clamp_min(EXACT),
     )
 
 

@@ -320,6 +320,14 @@ class FittedMultiFidelityGP:
         """(L,) scaled."""
         return np.asarray(sum(part.weight * part.fit.noise_variances() for part in self.parts))
 
+    def noise_by_draw(self) -> Floats:
+        """(k, L) scaled, of each posterior where it is learnt with the function, else the mean over the draws."""
+        return np.concatenate([part.fit.noise_by_draw() for part in self.parts])
+
+    def jitter_by_draw(self) -> Floats:
+        """(k,) scaled: what stands for zero on the diagonal of exact readings."""
+        return np.concatenate([np.full(len(part.fit.weights), part.fit.jitter) for part in self.parts])
+
     def asked(self, points: Points) -> Question:
         """The points in scaled units; without a fidelity, the last is meant."""
         graph = self.levels.graph

@@ -26,7 +26,7 @@ from ..process import Process
 from .level import JITTERS, with_least_jitter
 from .levels import Levels
 from .linear import LENGTHSCALES, WIDEST, LinearFidelities
-from .parts import Structure, estimate, jitter_of, noise_of
+from .parts import Structure, estimate, jitter_of, noise_by_draw_of, noise_of
 
 Floats = NDArray[np.float64]
 
@@ -73,6 +73,9 @@ class LinearFit:
 
     def noise_variances(self) -> Floats:
         return noise_of(self.core)
+
+    def noise_by_draw(self) -> Floats:
+        return noise_by_draw_of(self.core)
 
     def integrated(self, *, count: int, seed: int) -> LinearFit:
         """The same with weighted draws of the hyper-parameters."""

@@ -53,6 +53,7 @@ class Fit(Protocol):
     def weights(self) -> Floats: ...  # (k,) of the processes
     def leave_one_out(self) -> Moments: ...
     def noise_variances(self) -> Floats: ...  # (L,) scaled; of known noise the mean
+    def noise_by_draw(self) -> Floats: ...  # (k, L) the same of each process, where it is learnt with the function
     def sections(self, levels: Levels) -> Mapping[str, Mapping[str, Estimate]]: ...
     def integrated(self, *, count: int, seed: int) -> Fit: ...
     def on(self, levels: Levels) -> Fit: ...  # other readings, the same hyper-parameters
@@ -92,6 +93,13 @@ def noise_of(core: Core) -> Floats:
     counts = np.bincount(readings.group, minlength=len(readings.groups))
     sums = np.bincount(readings.group, readings.variance, minlength=len(counts))
     return np.asarray(sums / np.maximum(counts, 1))
+
+
+def noise_by_draw_of(core: Core) -> Floats:
+    """(k, L) the same of each draw."""
+    if core.scaled.readings.variance is None:
+        return core.noise_by_draw()
+    return np.tile(noise_of(core), (len(core.weights), 1))
 
 
 def jitter_of(core: Core) -> float:

@@ -157,6 +157,10 @@ class RecursiveFit:
         found = [[float(level.core.noise_variances()[0]) for level in member.levels] for member in self.members]
         return np.asarray(self.member_weights @ np.array(found))
 
+    def noise_by_draw(self) -> Floats:
+        """(k, L) their mean for each chain: noise of a level is its own, and learnt apart from the chain."""
+        return np.tile(self.noise_variances(), (len(self.weights), 1))
+
     def coefficients(self) -> tuple[Coefficients | None, ...]:
         """(L,) posterior mean and covariance of the tasks' ρ, in scaled units; None for roots.
 

@@ -21,7 +21,7 @@ from ..process import Process
 from .graph import Graph
 from .joint import readings_of
 from .levels import Levels
-from .parts import Structure, jitter_of, noise_of
+from .parts import Structure, jitter_of, noise_by_draw_of, noise_of
 
 Floats = NDArray[np.float64]
 
@@ -71,6 +71,9 @@ class SingleFit:
 
     def noise_variances(self) -> Floats:
         return noise_of(self.core)
+
+    def noise_by_draw(self) -> Floats:
+        return noise_by_draw_of(self.core)
 
     def sections(self, levels: Levels) -> Mapping[str, Mapping[str, Estimate]]:
         return {title: group for title, group in self.inner.report.sections.items() if not title.startswith("noise")}
