@@ -1,6 +1,6 @@
 """Regret against cost: our design loops against those of BoTorch's models, and random search.
 
-    python benchmarks/design_loop.py [--seeds 20] [--studies branin "branin, unrelated"] [--quick]
+    python benchmarks/design_loop.py [--seeds 20] [--first 0] [--studies branin "branin, unrelated"] [--quick]
 
 Transfer: three tasks have been read, a fourth is to be minimised. Loops that know the old tasks begin with one reading of
 the new one, where the old ones are low on average, if these are alike among themselves; else, as all others do, with an even
@@ -189,13 +189,13 @@ HEAD = (
 )
 
 
-def study(name: str, seeds: int, methods: Sequence[str], say: Callable[[str], None]) -> dict[str, list[Curve]]:
+def study(name: str, seeds: range, methods: Sequence[str], say: Callable[[str], None]) -> dict[str, list[Curve]]:
     """All loops of one study: their curves, seed by seed, and a table of them as it grows."""
     clocks = {method: Clock() for method in (REFERENCE, *methods)}
     if name in STUDIES:
         transfer = STUDIES[name]
         budget, known = float(transfer.evaluations), set(METHODS)
-        cases = [make_case(transfer, seed) for seed in range(seeds)]
+        cases = {seed: make_case(transfer, seed) for seed in seeds}
 
         def loop(method: str, seed: int) -> Curve:
             return transfer_curve(METHODS[method], transfer, cases[seed], seed, clocks[method])
@@ -210,7 +210,7 @@ def study(name: str, seeds: int, methods: Sequence[str], say: Callable[[str], No
     results: dict[str, list[Curve]] = {}
     for method in clocks:
         if method in known:
-            results[method] = [loop(method, seed) for seed in range(seeds)]
+            results[method] = [loop(method, seed) for seed in seeds]
             say(row(method, results[method], results[REFERENCE], budget, clocks[method]))
     return results
 
@@ -219,6 +219,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, list[Cur
     """Run the studies that the arguments of the command line name; the curves of each method, seed by seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument(
+        "--first", type=int, default=0, help="first seed; 0 to 19 were in view when settings were chosen"
+    )
     parser.add_argument("--studies", nargs="+", default=[*STUDIES, *FIDELITY_STUDIES])
     parser.add_argument("--methods", nargs="+", default=[*METHODS, *FIDELITY_METHODS])
     parser.add_argument("--quick", action="store_true", help="one seed of two studies, three methods of each")
@@ -227,10 +230,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, list[Cur
         choices.seeds, choices.studies = 1, ["forrester", "forrester, fidelities"]
         choices.methods = ["ours, common", "ours, two fidelities", "random search"]
     torch.set_num_threads(1)
+    seeds = range(choices.first, choices.first + choices.seeds)
     with threadpool_limits(1):
-        return {
-            name: study(name, choices.seeds, choices.methods, partial(print, flush=True)) for name in choices.studies
-        }
+        return {name: study(name, seeds, choices.methods, partial(print, flush=True)) for name in choices.studies}
 
 
 if __name__ == "__main__":

@@ -344,7 +344,9 @@ def _factor(covariance: Tensor) -> Tensor:
     size = covariance.detach().diagonal(dim1=-2, dim2=-1).abs().amax(dim=-1)
     lacking = torch.where(info > 0, 2 * lowest.clamp_max(0.0).abs() + 1e-14 * size, 0.0)
     share = float((lacking / size).max())
-    warnings.warn(f"{share:.1e} of the variance was added to a covariance that rounding left indefinite", JitterWarning, 4)
+    warnings.warn(
+        f"{share:.1e} of the variance was added to a covariance that rounding left indefinite", JitterWarning, 4
+    )
     more = lacking.unsqueeze(-1).expand(covariance.shape[:-1])
     L = torch.linalg.cholesky(covariance + torch.diag_embed(more))
     return L
