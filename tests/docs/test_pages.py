@@ -16,7 +16,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if not {"_build", "generated"} & set(path.relative_to(DOCS).parts))
 RUN = [page for page in PAGES if blocks(page)]
 #: pages that take longer than some ten seconds
-SLOW = {"tutorials/batteries.md", "tutorials/molecules.md"}
+SLOW = {"tutorials/batteries.md", "tutorials/molecules.md", "tutorials/fidelities.md"}
 
 
 def name(page: Path) -> str:
