@@ -191,11 +191,12 @@ def _load(path: Path) -> Any:
 
 
 def _examples() -> dict[str, Path]:
-    """Scripts by name: those of this installation."""
-    folder = Path(str(files("surrogates"))) / "examples"
-    if not folder.is_dir():  # a checkout, whose examples stand beside the package
-        folder = folder.parent.parent / "examples"
-    scripts = sorted(path for path in folder.glob("*.py") if path.stem != "__init__")
+    """Scripts by name: those beside the package, or in the checkout that this is called in."""
+    checkout = Path(str(files("surrogates"))).parent
+    folders = [checkout / "examples", Path.cwd() / "examples"]
+    scripts = next((found for folder in folders if (found := sorted(folder.glob("*.py")))), [])
     if not scripts:
-        raise DataError(f"there are no examples beside the package, in {folder}; they come with its source")
+        raise DataError(
+            f"there are no examples in {' or '.join(map(str, folders))}; call this in a checkout of the source"
+        )
     return {path.stem: path for path in scripts}
