@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from .answer import Best, Step, labelled, require_free_names
 from .beliefs import Asked, Beliefs, beliefs_at
 from .candidates import Bounds, Box, Constraints, Option, feasible, given_table, make_box, spread_out
 from .costs import Costs, options_with_price, prices
+from .counts import whole
 from .gains import Measure
 from .goals import Goal, goal_of
 
@@ -114,8 +114,8 @@ def advise(
     >>> bool(0.4 < advice["x"].item() < 0.8)
     True
     """
-    _require_count(count, "count")
-    _require_count(seed, "seed", least=0)
+    whole(count, "count")
+    whole(seed, "seed", least=0)
     model = by_draw(fitted)
     require_free_names(model.schema)
     options = options_with_price(costs, model.schema, model.vocabulary)
@@ -124,7 +124,7 @@ def advise(
     if isinstance(candidates, xr.Dataset | pd.DataFrame):
         table, moves = given_table(model, candidates, list(options)), []
     else:
-        _require_count(candidates, "candidates")
+        whole(candidates, "candidates")
         table = spread_out(box, list(options), candidates, constraints, seed)
         moves = _radii(candidates, len(model.schema.inputs))
     search = Search(model, box, options, costs, constraints, measure, seed)
@@ -231,8 +231,3 @@ def _given_pending(beliefs: Beliefs, pending: xr.Dataset | pd.DataFrame) -> Beli
 def _radii(candidates: int, inputs: int) -> list[float]:
     """How far the best candidates are moved in every round, as a share of the box: at first, by the gap between them."""
     return [candidates ** (-1.0 / inputs) * NARROWING**k for k in range(ROUNDS)]
-
-
-def _require_count(value: Any, name: str, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise DataError(f"{name} is {value!r}; a whole number of at least {least} is wanted")

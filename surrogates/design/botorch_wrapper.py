@@ -320,11 +320,10 @@ def _warn_of_small_units(joint: JointPosterior, codes: Tensor, target: str) -> N
 def _train_inputs(fitted: FittedProcess, joint: JointPosterior, codes: Tensor) -> Tensor:
     """Distinct places (n, d) at which the outputs were read, with the fidelity's column where there is one."""
     x, code = read_places(fitted, joint)
-    mine = np.isin(code, codes.numpy())
+    # any fidelity of these tasks: where a coarse one was read, the function is known, too
+    F = len(joint.vocabulary.fidelities)
+    mine = np.isin(code // F, codes.numpy() // F)
     if codes.shape[1] == 1:
-        # any fidelity of these tasks: where a coarse one was read, the function is known, too
-        F = len(joint.vocabulary.fidelities)
-        mine = np.isin(code // F, codes.numpy() // F)
         return torch.from_numpy(np.unique(x[mine], axis=0))
     level = code[mine] % codes.shape[1]
     return torch.from_numpy(np.unique(np.concatenate([x[mine], level[:, None]], axis=1), axis=0))

@@ -21,6 +21,7 @@ import xarray as xr
 from surrogates.errors import DataError, FileFormatError
 from surrogates.schema import Schema
 
+from .counts import whole
 from .history import History, Suggestion, observed_row
 from .journal import Journal
 from .rows import Columns, Nearness, Row, digest
@@ -418,19 +419,6 @@ def _is_finite(row: Row, model: Model) -> bool:
     if math.isinf(value):
         raise DataError(f"the first data hold {model.schema.target!r} = {value}; finite numbers are wanted")
     return not math.isnan(value)
-
-
-def whole(value: Any, name: str, *, least: int) -> int:
-    """A whole number.
-
-    Raises
-    ------
-    DataError
-        If it isn't one, or is less than `least`.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise DataError(f"{name} is {value!r}; a whole number >= {least} is wanted")
-    return int(value)
 
 
 @contextlib.contextmanager

@@ -11,8 +11,9 @@ import xarray as xr
 
 from surrogates.errors import DataError, ProblemError
 
+from .counts import whole
 from .history import observed_row
-from .loop import Loop, whole
+from .loop import Loop
 
 
 @dataclass(frozen=True)

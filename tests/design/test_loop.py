@@ -350,8 +350,8 @@ def test_advise_is_a_suggest(tmp_path: Path) -> None:
         (lambda loop: loop.tell(1, "high"), "value of 'y' is 'high', a str; one number is wanted"),
         (lambda loop: loop.tell(1, 1.0, cost=-1), "cost is -1.0; a finite number >= 0 is wanted"),
         (lambda loop: loop.tell(1, 1.0, cost=np.nan), "cost is nan; a finite number >= 0"),
-        (lambda loop: loop.tell(True, 1.0), "id is True; a whole number >= 0"),
-        (lambda loop: loop.ask(0), "count is 0; a whole number >= 1"),
+        (lambda loop: loop.tell(True, 1.0), "id is True; a whole number of at least 0"),
+        (lambda loop: loop.ask(0), "count is 0; a whole number of at least 1"),
         (lambda loop: loop.ask(1.5), "count is 1.5; a whole number"),
         (lambda loop: loop.add(xr.Dataset({"x": ("n", [0.5])})), "add gave no 'y'; each row needs 'x', 'y'"),
         (lambda loop: loop.add(as_dataset([np.nan], [1.0], inputs=["x"])), "add gave 'x' = nan; a finite number"),
@@ -404,8 +404,8 @@ def test_bad_suggestions_are_refused(offered: Any, words: str) -> None:
         ({"data": FIRST.assign(y=FIRST["y"] * np.inf)}, "first data hold 'y' = inf"),
         ({"data": FIRST.drop_vars("x")}, "the first data gave no 'x'"),
         ({"data": FIRST.assign(x=("n", [1.0]))}, "along 'n', along which 'y' doesn't run"),
-        ({"seed": -1}, "seed is -1; a whole number >= 0"),
-        ({"refit": 0}, "refit is 0; a whole number >= 1"),
+        ({"seed": -1}, "seed is -1; a whole number of at least 0"),
+        ({"refit": 0}, "refit is 0; a whole number of at least 1"),
     ],
 )
 def test_a_loop_needs_what_it_needs(change: dict[str, Any], words: str, tmp_path: Path) -> None:

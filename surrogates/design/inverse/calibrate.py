@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from surrogates.errors import DataError, FitWarning
 from surrogates.gp.differentiable import FittedProcess
 
+from ..counts import whole
 from ..labelled import ranges, refuse_vectors
 from ..laws import Input, make_inputs
 from .chain import DISAGREE, TIMES, Chain, run_chain
@@ -195,8 +196,7 @@ def _laws(models: Sequence[FittedProcess], names: Sequence[str], prior: Mapping[
 
 def _check(walkers: int, steps: int, draws: int, p: int) -> None:
     for name, value, least in (("steps", steps, 20), ("draws", draws, 2), ("walkers", walkers, 2 * p + 2)):
-        if not isinstance(value, int | np.integer) or value < least:
-            raise DataError(f"{name} is {value!r}; a whole number is wanted, at least {least}")
+        whole(value, name, least=least)
     if walkers % 2:
         raise DataError(f"walkers is {walkers}; an even number is wanted, since one half moves along the other")
 
