@@ -21,9 +21,9 @@ import xarray as xr
 from surrogates.errors import DataError, FileFormatError
 from surrogates.schema import Schema
 
-from .counts import whole
 from .history import History, Suggestion, observed_row
 from .journal import Journal
+from .numbers import whole
 from .rows import Columns, Nearness, Row, digest
 
 #: how often `suggest` is asked again, with another seed, where it repeats itself
