@@ -38,8 +38,7 @@ def read_table(path: Path, units: Mapping[str, str] | None = None) -> xr.Dataset
             with xr.open_dataset(path) as opened:
                 data = opened.load()
         else:
-            frame = READERS[ending](path)
-            data = xr.Dataset.from_dataframe(frame.rename_axis(index="row"))
+            data = _without_index(READERS[ending](path))
     except ImportError as error:
         raise DataError(f"{path.name} needs a further package to be read: {error}") from error
     except (ValueError, OSError, pd.errors.ParserError) as error:
@@ -67,20 +66,44 @@ def require_columns(data: xr.Dataset, names: Sequence[str], path: Path) -> None:
 
 
 def write_table(answer: xr.Dataset, path: Path | None) -> None:
-    """Predictions as CSV into a file, or onto the screen; as NetCDF, with units, where the file's name says so."""
+    """Predictions as CSV into a file, or onto the screen; as NetCDF, with units, where the file's name says so.
+
+    Numbers of rows, along dims without a coordinate, say nothing and are left out of a CSV.
+    """
     if path is not None and path.suffix.lower() in NETCDF:
         answer.to_netcdf(path)
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of coordinates without a dim, which become columns like the others
         frame = answer.to_dataframe().reset_index()
-    text = frame.drop(columns="row", errors="ignore").to_csv(None, index=False)
+    text = frame.drop(columns=[dim for dim in answer.dims if dim not in answer.variables]).to_csv(None, index=False)
     if path is None:
         print(text, end="")
     else:
         path.write_text(text, encoding="utf-8")
 
 
+def require_folder(path: Path | None) -> None:
+    """Refuse a file that couldn't be written in the end, before the work that it is for is done.
+
+    Raises
+    ------
+    DataError
+        If its folder doesn't exist, or it is one itself.
+    """
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        what = "it is a folder" if path.is_dir() else f"there is no folder {path.absolute().parent}; make it first"
+        raise DataError(f"{path} can't be written: {what}")
+
+
+def _without_index(frame: pd.DataFrame) -> xr.Dataset:
+    """The columns of a table along ``row``, or another name where a column is called that."""
+    dim = "row"
+    while dim in frame.columns:
+        dim += "_"
+    return xr.Dataset.from_dataframe(frame.rename_axis(index=dim)).drop_vars(dim)
+
+
 def _shown(data: xr.Dataset) -> str:
-    names = [str(name) for name in data.variables if name != "row"]
+    names = [str(name) for name in data.variables]
     return ", ".join(map(repr, names[:20])) + (" ..." if len(names) > 20 else "")
