@@ -151,7 +151,7 @@ def test_ci_runs_exactly_the_readme_test_command() -> None:
     assert lines.index("python3 -m venv --clear .venv") < lines.index(command)
 
 
-STEPS = ("pip install", "pytest", "sphinx-build", "ruff check", "ruff format", "mypy")
+STEPS = ("pip install", "pytest", "ruff check", "ruff format", "mypy")
 
 
 @pytest.mark.parametrize("failing", [None, *STEPS])
@@ -161,7 +161,7 @@ def test_ci_stops_at_the_first_failure(tmp_path: Path, failing: str | None) -> N
 echo "$(basename "$0") $*" >> '{tmp_path}/calls'
 case "$(basename "$0") $*" in "{failing}"*) exit 1;; esac
 """
-    programs = "pip pytest sphinx-build ruff mypy"
+    programs = "pip pytest ruff mypy"
     makes_others = f"mkdir -p .venv/bin; for name in {programs}; do cp '{tmp_path}/stand_in' .venv/bin/$name; done\n"
     for folder in ("copy/.ci", "bin"):
         (tmp_path / folder).mkdir(parents=True)
