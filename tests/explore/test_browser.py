@@ -129,5 +129,5 @@ def test_five_thousand_readings_of_ten_inputs_stay_responsive(browser: Any) -> N
         started = time.perf_counter()
         page.keyboard.press("ArrowRight")
         changed(page, 2, before)
-        print(f"a move of a slider took {time.perf_counter() - started:.2f} s")
+        assert time.perf_counter() - started < 5
         page.close()

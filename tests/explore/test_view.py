@@ -202,5 +202,13 @@ def test_only_this_machine_is_served() -> None:
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(elsewhere)
         port = int(server.url.rsplit(":", 1)[1].strip("/"))
-        with pytest.raises((OSError, SystemExit)):
+        with pytest.raises(OSError, match=rf"port {port} can't be served: .*; give another one, or 0 for any"):
             explore(parts(), port=port, browser=False)
+    with explore(parts(), port=port, browser=False) as server:  # which is free again
+        assert server.url == f"http://127.0.0.1:{port}/"
+
+
+@pytest.mark.parametrize("port", [-1, 2**16, True, "8050"])
+def test_a_port_that_is_none_is_refused(port: Any) -> None:
+    with pytest.raises(DataError, match=r"port is .*; a whole number from 0 \(any that is free\) to 65535 is wanted"):
+        explore(parts(), port=port, browser=False)
