@@ -150,6 +150,15 @@ def test_values_as_csv() -> None:
     np.testing.assert_array_equal([float(row["mean"]) for row in rows[:61]], curves["mean"][0])
 
 
+def test_names_and_labels_with_commas_are_one_cell() -> None:
+    x = np.linspace(0, 1, 12)
+    data = xr.Dataset({"speed, m/s": ("n", x), "part": ("n", ['6" pipe', "rod, long"] * 6), "y": ("n", np.sin(5 * x))})
+    view = View(HierarchicalGP(Schema(inputs="speed, m/s", target="y", task="part")).fit(data))
+    rows = list(csv.DictReader(io.StringIO(view.table(start(view), '6" pipe', None))))
+    assert list(rows[0]) == ["varies", "speed, m/s", "task", "fidelity", "mean", "std", "noise_std"]
+    assert (rows[0]["varies"], rows[0]["task"], rows[0]["fidelity"]) == ("speed, m/s", '6" pipe', "")
+
+
 def test_a_click_reads_values() -> None:
     view = View(parts())
     text = view.read(0, 1.0, 0.5, start(view), "a", "fine")
