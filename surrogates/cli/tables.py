@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -12,11 +13,13 @@ import xarray as xr
 from surrogates.errors import DataError
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".csv": pd.read_csv,
-    ".tsv": pd.read_table,
+    # else pandas takes the first of too many cells for names of rows, without a word
+    ".csv": partial(pd.read_csv, index_col=False),
+    ".tsv": partial(pd.read_table, index_col=False),
     ".xlsx": pd.read_excel,
     ".parquet": pd.read_parquet,
 }
+SEPARATORS = "columns of a .csv are separated by commas, those of a .tsv by tabs: save it so"
 NETCDF = (".nc", ".nc4", ".h5")
 
 
@@ -38,9 +41,13 @@ def read_table(path: Path, units: Mapping[str, str] | None = None) -> xr.Dataset
             with xr.open_dataset(path) as opened:
                 data = opened.load()
         else:
-            data = _without_index(READERS[ending](path))
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                data = _without_index(READERS[ending](path))
     except ImportError as error:
         raise DataError(f"{path.name} needs a further package to be read: {error}") from error
+    except pd.errors.ParserWarning as error:
+        raise DataError(f"{path.name} has rows of more cells than its header; {SEPARATORS}") from error
     except (ValueError, OSError, pd.errors.ParserError) as error:
         raise DataError(f"{path.name} can't be read as a table: {error}") from error
     if not data.data_vars or not all(data.sizes.values()):
@@ -62,7 +69,9 @@ def require_columns(data: xr.Dataset, names: Sequence[str], path: Path) -> None:
     """
     for name in names:
         if name not in data.variables:
-            raise DataError(f"{path.name} has no column {name!r}; it has {_shown(data)}")
+            alone = len(data.variables) == 1 and any(mark in str(next(iter(data.variables))) for mark in ";\t")
+            hint = f"; {SEPARATORS}" if alone else ""
+            raise DataError(f"{path.name} has no column {name!r}; it has {_shown(data)}{hint}")
 
 
 def write_table(answer: xr.Dataset, path: Path | None) -> None:

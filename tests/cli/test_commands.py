@@ -18,6 +18,7 @@ import xarray as xr
 
 from surrogates import HierarchicalGP, MultiFidelityGP, Schema, load
 from surrogates.cli import main
+from surrogates.cli.tables import read_table
 from surrogates.errors import DataError
 
 
@@ -171,6 +172,12 @@ def test_a_column_may_be_called_row(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frame["row"], x)
 
 
+def test_commas_at_the_ends_of_rows_move_no_column(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x,y\n1,2,\n3,4,\n")
+    data = read_table(tmp_path / "t.csv")
+    assert (data["x"].values.tolist(), data["y"].values.tolist()) == ([1, 3], [2, 4])
+
+
 def test_numbers_of_rows_are_no_columns_of_a_netcdf_either(folder: Path) -> None:
     places = xr.Dataset.from_dataframe(pd.read_csv(folder / "places.csv")).drop_vars("index")
     places.to_netcdf(folder / "places.nc")
@@ -184,6 +191,9 @@ WRONG = [
     ("fit empty.csv --inputs x --target y -o m", "empty.csv can't be read as a table"),
     ("fit header.csv --inputs x --target y -o m", "header.csv has no rows"),
     ("fit table.csv --inputs z --target height -o m", "table.csv has no column 'z'; it has 'x', 'y'"),
+    ("fit german.csv --inputs x --target y -o m", "it has 'x;y'; columns of a .csv are separated by commas"),
+    ("fit comma.csv --inputs x --target y -o m", "comma.csv has rows of more cells than its header; columns of a .csv"),
+    ("fit long.csv --inputs x --target y -o m", "long.csv has rows of more cells than its header"),
     ("fit table.csv --inputs x --target height --units x -o m", "units are given as 'x'; COLUMN=UNIT is wanted"),
     ("fit table.csv --inputs x --target height --units q=mm -o m", "units name 'q', which isn't a column"),
     ("fit table.csv --inputs x --target height --fidelities a b -o m", "no column is named by --fidelity"),
@@ -207,6 +217,9 @@ def test_errors_are_one_line(
 ) -> None:
     (folder / "table.txt").write_text("x y\n1 2\n")
     (folder / "empty.csv").write_text("")
+    (folder / "german.csv").write_text("x;y\n1.5;2.5\n")
+    (folder / "comma.csv").write_text("x;y\n1,5;2,5\n")
+    (folder / "long.csv").write_text("x,y\n1,2,3\n4,5,6\n")  # the first cells aren't names of rows
     (folder / "header.csv").write_text("x,y\n")
     monkeypatch.chdir(folder)
     with pytest.raises(SystemExit) as ended:

@@ -174,9 +174,10 @@ def test_everything_else(settings: dict[str, Any], words: str) -> None:
 
 
 def test_numbers_may_be_numpys() -> None:
-    plain, numpys = Map(tasks={"a": 2.0, "b": 1.0}), Map(tasks={"a": np.int64(2), "b": np.float32(1)})
-    xr.testing.assert_identical(ask(goal=plain), ask(goal=numpys))
-    xr.testing.assert_identical(ask(goal=LevelSet(1)), ask(goal=LevelSet(np.int64(1))))
+    weights: Any = {"a": np.int64(2), "b": np.float32(1)}
+    limit: Any = np.int64(1)
+    xr.testing.assert_identical(ask(goal=Map(tasks={"a": 2.0, "b": 1.0})), ask(goal=Map(tasks=weights)))
+    xr.testing.assert_identical(ask(goal=LevelSet(1)), ask(goal=LevelSet(limit)))
 
 
 def test_units_must_be_those_of_the_fit() -> None:
