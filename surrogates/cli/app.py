@@ -151,7 +151,13 @@ def run_example(
     path = known[name] if known[name].parent == _PACKAGE.parent / "examples" else _copied(known, name)
     sys.argv = [str(path), *context.args]
     sys.path.insert(0, str(path.parent))
-    runpy.run_path(str(path), run_name="__main__")
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"the example {name!r} needs {error.name}, which isn't installed; install it, or the extra of "
+            f"multitask-surrogates that brings it"
+        ) from error
 
 
 def run(arguments: list[str]) -> NoReturn:

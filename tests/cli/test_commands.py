@@ -155,6 +155,10 @@ def test_copies_of_installed_examples_stay_as_they_are(tmp_path: Path, monkeypat
     assert (first.returncode, first.stdout) == (0, "as installed\n")
     copy = tmp_path / "surrogates-examples" / "one.py"
     assert first.stderr == f"running {copy}\n"
+    copy.write_text("import nowhere.at_all")
+    lacking = call(tmp_path, "examples", "run", "one")
+    assert lacking.returncode == 2
+    assert "error: the example 'one' needs nowhere, which isn't installed" in lacking.stderr
     copy.write_text("print('mine')")
     assert call(tmp_path, "examples", "run", "one", "--help").stdout == "mine\n"  # its own, which it doesn't have
     second = call(tmp_path, "examples", "run", "one")
