@@ -1,4 +1,4 @@
-"""Ask and tell: what to measure next and what came out, saved at every step; and `run`, which does the asking.
+"""Ask and tell: what to measure next and what came out, saved at every step.
 
 All that a loop knows is its first data and its journal. What it fits and suggests is a function of these two and of the
 seed, never of how often the process was started: a loop that is killed goes on as if nothing had happened.
