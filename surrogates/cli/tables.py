@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +13,8 @@ from surrogates.errors import DataError
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     # else pandas takes the first of too many cells for names of rows, without a word
-    ".csv": partial(pd.read_csv, index_col=False),
-    ".tsv": partial(pd.read_table, index_col=False),
+    ".csv": lambda path: pd.read_csv(path, index_col=False),
+    ".tsv": lambda path: pd.read_table(path, index_col=False),
     ".xlsx": pd.read_excel,
     ".parquet": pd.read_parquet,
 }
