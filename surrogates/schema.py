@@ -6,7 +6,7 @@ Only this module translates between names, labels and units on one side and arra
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from surrogates.errors import DataError
 from surrogates.units import Units, convert
-from surrogates.variables import finite, flat, numbers, units_of
+from surrogates.variables import finite, flat, numbers, units_of, unmasked
 from surrogates.vectors import OwnDim, Vectors, gather, own_dims, require_own_dims
 
 Floats = NDArray[np.float64]
@@ -40,10 +40,6 @@ class Vocabulary:
     units: Mapping[str, Units]
     own_dims: Mapping[str, OwnDim] = field(default_factory=dict)
     categories: Mapping[str, tuple[Label | None, ...]] = field(default_factory=dict)
-
-    def with_tasks(self, tasks: tuple[Label | None, ...]) -> Vocabulary:
-        """The same vocabulary with these tasks."""
-        return replace(self, tasks=tasks)
 
 
 @dataclass(frozen=True)
@@ -303,7 +299,7 @@ def as_dataset(
     x: ArrayLike,
     y: ArrayLike | None = None,
     *,
-    inputs: Sequence[str],
+    inputs: str | Sequence[str],
     target: str = "y",
     task: ArrayLike | None = None,
     fidelity: ArrayLike | None = None,
@@ -314,7 +310,7 @@ def as_dataset(
     ----------
     x : (n, d) inputs, or (n,) for one input
     y : (n,) targets, or None for places to predict at
-    inputs : d names
+    inputs : d names, or one name
     target : name of the target
     task, fidelity : (n,) labels; they become the variables ``task`` and ``fidelity``
 
@@ -328,29 +324,23 @@ def as_dataset(
     >>> as_dataset([[0.0], [1.0]], [2.0, 3.0], inputs=["x"], task=["a", "b"]).sizes["sample"]
     2
     """
-    table = _unmasked(x)
+    inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+    table = unmasked(x)
     table = table[:, None] if table.ndim == 1 else table
     if table.ndim != 2 or table.shape[1] != len(inputs):
-        raise DataError(f"x has shape {table.shape}; {len(inputs)} inputs {tuple(inputs)} want (n, {len(inputs)})")
+        raise DataError(f"x has shape {table.shape}; {len(inputs)} inputs {inputs} want (n, {len(inputs)})")
     columns: dict[str, NDArray[Any]] = {name: table[:, k] for k, name in enumerate(inputs)}
     for name, values in ((target, y), ("task", task), ("fidelity", fidelity)):
         if values is not None:
             if name in columns:
                 raise DataError(f"the name {name!r} is used twice; every variable needs a name of its own")
-            column = _unmasked(values)
+            column = unmasked(values)
             if column.shape != (len(table),):
                 raise DataError(
                     f"{name!r} has shape {column.shape}; x has {len(table)} rows, so it must be ({len(table)},)"
                 )
             columns[name] = column
     return xr.Dataset({name: ("sample", column) for name, column in columns.items()})
-
-
-def _unmasked(values: ArrayLike) -> NDArray[Any]:
-    """As an array; masked entries, which NumPy would unmask, become NaN."""
-    if isinstance(values, np.ma.MaskedArray):
-        return np.where(np.ma.getmaskarray(values), np.nan, values.data.astype(np.float64))
-    return np.asarray(values)
 
 
 def as_labelled(data: xr.Dataset | pd.DataFrame) -> xr.Dataset:
@@ -411,8 +401,8 @@ def _codes(
         ) from error
     labels: list[Label] = [label.item() if isinstance(label, np.generic) else label for label in found]
     dropped = everything[~keep]
-    held = set(labels)  # labels may be as many as readings
-    empty = [label for label in np.unique(dropped[~pd.isna(dropped)]).tolist() if label not in held]
+    # of any types: what isn't part of the model need not be sortable with the rest
+    empty = sorted(set(dropped[~pd.isna(dropped)].tolist()) - set(labels), key=lambda v: (type(v).__name__, v))
     if known is None:
         return tuple(labels), position.reshape(-1).astype(np.int64), empty
     place = {label: position for position, label in enumerate(known)}
