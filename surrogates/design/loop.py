@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, FileFormatError
 from surrogates.schema import Schema
 
-from .counts import whole
 from .history import History, Suggestion, observed_row
 from .journal import Journal
 from .rows import Columns, Nearness, Row, digest

@@ -11,6 +11,7 @@ from functools import partial
 import pandas as pd
 import xarray as xr
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, FitWarning
 from surrogates.progress import Progress, progress_bar
 from surrogates.schema import Label, Schema, Table
@@ -138,6 +139,7 @@ class MultiFidelityGP:
             If the fit ended in a way its user should know of; also in ``report.warnings``.
         """
         began = time.perf_counter()
+        whole(seed, "seed", least=0)
         table = self.schema.encode(data)
         noise, graph = self._noise(), self._graph(table)
         if len(graph.labels) == 1:

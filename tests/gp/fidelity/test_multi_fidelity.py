@@ -317,7 +317,7 @@ def test_fidelities_and_data_must_fit_together(fitted: Any) -> None:
         MultiFidelityGP(SCHEMA, ["coarse", "fine", "finest"]).fit(data)
     with pytest.raises(DataError, match="the schema names no fidelity"):
         MultiFidelityGP(Schema(inputs="x", target="y"), ["coarse", "fine"])
-    with pytest.raises(DataError, match="at least one draw"):
+    with pytest.raises(DataError, match="n is 0; it must be an integer >= 1"):
         fitted.sample(places(), 0, seed=0)
     with pytest.raises(DataError, match="part"):
         fitted.predict(places("unknown"))
