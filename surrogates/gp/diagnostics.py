@@ -147,16 +147,16 @@ def _bounds(table: Table, core: Core, posterior: Posterior) -> list[str]:
 def at_bounds(layout: Layout, mode: Floats, vocabulary: Vocabulary) -> list[str]:
     """Names of the hyper-parameters (p,) that ended at a bound."""
     return [
-        _readable(name, list(vocabulary.units)[:-1], vocabulary.tasks)
+        readable(name, vocabulary)
         for name, θ, (low, high) in zip(layout.names, mode, layout.bounds, strict=True)
         if θ <= low + 1e-9 or θ >= high - 1e-9
     ]
 
 
-def _readable(name: str, inputs: list[str], tasks: Sequence[Label | None]) -> str:
+def readable(name: str, vocabulary: Vocabulary) -> str:
     """Names of length-scales by input, those of tasks by label: log l[0] -> log l[speed], task 2 -> task steel."""
-    name = re.sub(r"(?<=task )\d+", lambda found: str(tasks[int(found.group())]), name)
-    for k, label in enumerate(inputs):
+    name = re.sub(r"(?<=task )\d+", lambda found: str(vocabulary.tasks[int(found.group())]), name)
+    for k, label in enumerate(list(vocabulary.units)[:-1]):
         for end in ("]", ","):
             name = name.replace(f"log l[{k}{end}", f"log l[{label}{end}")
     return name

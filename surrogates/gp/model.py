@@ -232,8 +232,7 @@ class HierarchicalGP:
                         scaled, settings, integrate=integrate, seed=seed, progress=step, near=near, workers=team
                     )
             posterior = replace(posterior, evaluations=posterior.evaluations + searched)
-            core = Core(scaled, settings, posterior.draws, posterior.mode)
-            core.__dict__["problem"] = problem  # a cached property, whose value the fit has made already
+            core = Core.of_fit(scaled, settings, posterior, problem)
             if self.sharing == "niw":
                 core = _paper_mode(core)
             error = approximation(core, seed, team)

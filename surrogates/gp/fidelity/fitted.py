@@ -166,7 +166,9 @@ class FittedMultiFidelityGP:
         return self._labelling.slopes(points, scale * d_mean, scale * d_std, self.schema.inputs)
 
     def loo(self) -> xr.Dataset:
-        """Leave-one-out predictions of every reading, in closed form, at the structures' modes.
+        """Leave-one-out predictions of every reading, in closed form, averaged over structures; hyper-parameters are kept.
+
+        Structures that are fitted to all fidelities at once count at their modes, others with their draws.
 
         A place left out of one fidelity is still there in the others: these scores say how well fidelities agree, not how
         well a structure foretells new places.
@@ -248,6 +250,7 @@ class FittedMultiFidelityGP:
         report = replace(
             self.report,
             readings=len(levels.y),
+            rows=levels.places,
             tasks=levels.tasks,
             warnings=(
                 *self.report.warnings,

@@ -143,7 +143,7 @@ class MultiFidelityGP:
         table = self.schema.encode(data)
         noise, graph = self._noise(), self._graph(table)
         if len(graph.labels) == 1:
-            return self._fit_single(data, graph, seed, progress)
+            return self._fit_single(data, table, graph, seed, progress)
         levels = make_levels(table, graph, noise)
         with progress_bar(progress, "fit") as step:
             parts, tried, failed = choose(
@@ -161,22 +161,21 @@ class MultiFidelityGP:
         return FittedMultiFidelityGP(self.schema, table.vocabulary, report, tried, levels, parts, noise)
 
     def _fit_single(
-        self, data: xr.Dataset | pd.DataFrame, graph: Graph, seed: int, progress: Progress
+        self, data: xr.Dataset | pd.DataFrame, table: Table, graph: Graph, seed: int, progress: Progress
     ) -> FittedMultiFidelityGP:
         """A single fidelity is `HierarchicalGP`'s, which warns by itself."""
         began = time.perf_counter()
+        if graph.labels != table.vocabulary.fidelities:
+            raise DataError(
+                f"the data have the fidelity {table.vocabulary.fidelities[0]!r}; fidelities names {graph.labels[0]!r}"
+            )
         kernel = "matern52" if self.kernel == "auto" else self.kernel
         trend = "linear" if self.trend == "auto" else self.trend
         model = HierarchicalGP(self.schema, kernel=kernel, trend=trend, noise=self.noise, integrate=self.integrate)
         inner = model.fit(data, seed=seed, progress=progress)
         fit = SingleFit(Structure("ignore", kernel, trend), inner)
         levels, parts = levels_of(inner, graph), (Part(fit, 1.0),)
-        if graph.labels != inner.vocabulary.fidelities:
-            raise DataError(
-                f"the data have the fidelity {inner.vocabulary.fidelities[0]!r}; fidelities names {graph.labels[0]!r}"
-            )
         tried = (Tried(fit.structure, fit.log_evidence, 1.0),)
-        table = self.schema.encode(data)
         report = make_report(table, levels, parts, tried, time.perf_counter() - began)
         report = replace(report, warnings=inner.report.warnings)
         return FittedMultiFidelityGP(self.schema, table.vocabulary, report, tried, levels, parts, self._noise())
