@@ -130,7 +130,10 @@ class RecursiveFit:
 
     @property
     def jitter(self) -> float:
-        """Largest scaled variance that stood for zero in exact readings; of several levels, above `level.JITTERS[0]` where a descent didn't settle with less."""
+        """Largest scaled variance that stood for zero in exact readings.
+
+        Of several levels, above `level.JITTERS[0]` where a descent didn't settle with less.
+        """
         if not self.data.is_exact:
             return 0.0
         return max(level.core.scaled.readings.exact for member in self.members for level in member.levels)

@@ -158,7 +158,7 @@ def test_the_report_has_the_users_names_and_units(structure: str) -> None:
 
 
 def test_the_reports_evidence_is_that_of_the_contrasts() -> None:
-    """In units c times smaller each of 34 readings but one for every (task, fidelity) constant has a density c times smaller."""
+    """In units c times smaller the density is c times smaller for each of 34 readings, less one constant for each group."""
     data = pairs(noise=0.05)
     settings = model("coregional", trend="constant", noise="fidelity", integrate=False)
     first = settings.fit(data).report
