@@ -83,7 +83,7 @@ def deviation_slopes(variance_slopes: Floats, variance: Floats) -> Floats:
            [nan]])
     """
     twice = 2 * np.sqrt(variance)[:, None]
-    return np.divide(variance_slopes, twice, out=np.full(variance_slopes.shape, np.nan), where=twice > 0)
+    return np.asarray(np.divide(variance_slopes, twice, out=np.full(variance_slopes.shape, np.nan), where=twice > 0))
 
 
 def mix_covariances(covariances: Sequence[Floats], means: Sequence[Floats], weights: Floats) -> Floats:
