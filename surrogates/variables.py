@@ -29,8 +29,10 @@ def unmasked(values: ArrayLike) -> NDArray[Any]:
     if not mask.any():
         return np.asarray(values.data)
     if values.dtype.kind in "fiub":
-        return np.where(mask, np.nan, values.data.astype(np.float64))
-    return np.where(mask, None, values.data.astype(object))
+        return np.asarray(np.where(mask, np.nan, values.data.astype(np.float64)))
+    labels = np.array(values.data, dtype=object)
+    labels[mask] = None
+    return labels
 
 
 def flat(variable: xr.DataArray, sizes: Mapping[str, int]) -> NDArray[Any]:

@@ -53,7 +53,8 @@ def test_seeds_are_natural_numbers(fitted: FittedHierarchicalGP, seed: Any) -> N
 
 
 def test_numpy_numbers_are_numbers() -> None:
-    model = HierarchicalGP(SCHEMA, sharing="icm", rank=np.int64(1), inducing=np.int64(3))
+    numbers: dict[str, Any] = {"rank": np.int64(1), "inducing": np.int64(3)}
+    model = HierarchicalGP(SCHEMA, sharing="icm", **numbers)
     assert (type(model.rank), type(model.inducing)) == (int, int)
     with pytest.raises(DataError, match="rank is True; it must be an integer >= 1"):
         HierarchicalGP(SCHEMA, rank=True)

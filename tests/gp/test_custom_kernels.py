@@ -317,7 +317,7 @@ def test_slopes_at_all_observed_places() -> None:
 def test_a_constant_kernel_has_no_slope_of_its_own() -> None:
     data = observed(tasks="a")
     slopes = fit(gpytorch.kernels.ConstantKernel(), data=data).gradient(data)["d_mean"]  # of the linear trend alone
-    np.testing.assert_allclose(slopes, slopes[:, :1].broadcast_like(slopes), rtol=1e-9)
+    np.testing.assert_allclose(slopes, np.repeat(slopes.to_numpy()[:, :1], slopes.shape[1], axis=1), rtol=1e-9)
 
 
 def test_the_users_kernel_stays_as_it_was() -> None:

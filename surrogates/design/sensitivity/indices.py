@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from surrogates.errors import DataError, JitterWarning
 from surrogates.gp.fitted import FittedHierarchicalGP
+from surrogates.labels import require_label
 
-from ..labelled import Fitted, places, ranges, refuse_vectors, require_label
+from ..labelled import Fitted, places, ranges, refuse_vectors
 from ..laws import Input, make_inputs
 from .closed import Subset, closed_variances, is_lost_in_rounding, make_posteriors, shared_out
 from .inside import Inside, look_inside
