@@ -131,18 +131,22 @@ def _correlation(table: Table, core: Core) -> dict[str, Estimate]:
     return {f"{labels[b]} and {labels[a]}": Estimate.of_draws(R[:, a, b], draws.weights, None) for a, b in first}
 
 
+def _kinds(table: Table, core: Core) -> list[str]:
+    """Whose kernel each component is, as an addition to its parameters' names."""
+    if core.settings.apart:
+        return ["", *(f" ({table.vocabulary.tasks[t]} alone)" for t in core.settings.apart)]
+    return [""] if core.layout.sharing.components == 1 else [" (common process)", " (own processes)"]
+
+
 def _lengthscales(table: Table, core: Core) -> dict[str, Estimate]:
     if not isinstance(core.settings.kernel, Kernel):
         return {}
     l = np.stack([np.exp(core.layout.split(θ).log_shapes) for θ in core.draws.parameters])  # (k, C, d)
     width, units = core.scaled.inputs.width, table.vocabulary.units
     names = [name for name in units if name != list(units)[-1]]
-    kinds = [""] if l.shape[1] == 1 else [" (common process)", " (own processes)"]
-    if core.settings.apart:
-        kinds = ["", *(f" ({table.vocabulary.tasks[t]} alone)" for t in core.settings.apart)]
     return {
         f"{name}{kind}": Estimate.of_draws(l[:, c, k] * width[k], core.draws.weights, units[name])
-        for c, kind in enumerate(kinds)
+        for c, kind in enumerate(_kinds(table, core))
         for k, name in enumerate(names)
     }
 
@@ -155,9 +159,8 @@ def _mixture(table: Table, core: Core) -> dict[str, Estimate]:
     if not isinstance(kernel, Tanimoto) or not kernel.smooth:
         return {}
     shapes = np.stack([core.layout.split(θ).log_shapes for θ in draws.parameters])  # (k, C, 2)
-    kinds = [""] if shapes.shape[1] == 1 else [" (common process)", " (own processes)"]
     found = {}
-    for c, kind in enumerate(kinds):
+    for c, kind in enumerate(_kinds(table, core)):
         share = np.array([weight(shape) for shape in shapes[:, c]])
         found[f"share of {', '.join(kernel.counts)}{kind}"] = Estimate.of_draws(share, draws.weights, None)
         name = f"length-scale of {', '.join(kernel.smooth)}{kind}"
@@ -168,11 +171,10 @@ def _mixture(table: Table, core: Core) -> dict[str, Estimate]:
 def _terms(table: Table, core: Core, kernel: Composite) -> dict[str, Estimate]:
     """Parameters of a kernel's terms, in the units of their inputs."""
     shapes = np.stack([core.layout.split(θ).log_shapes for θ in core.draws.parameters])  # (k, C, r)
-    kinds = [""] if shapes.shape[1] == 1 else [" (common process)", " (own processes)"]
     units, weights = table.vocabulary.units, core.draws.weights
     return {
         f"{name}{kind}": Estimate.of_draws(told.values, weights, units[told.units_of] if told.units_of else None)
-        for c, kind in enumerate(kinds)
+        for c, kind in enumerate(_kinds(table, core))
         for name, told in kernel.told(shapes[:, c]).items()
     }
 
