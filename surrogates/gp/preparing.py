@@ -124,7 +124,7 @@ def make_readings(table: Table, x: Floats, target: TargetScaling, noise: str) ->
     group = table.fidelity
     if noise == "task-fidelity":
         group = table.task * F + table.fidelity
-        names = [f"{t}, {name}" for t in vocabulary.tasks for name in names]
+        names = [name if t is None else f"{t}, {name}" for t in vocabulary.tasks for name in names]
     basis = None
     if noise in VARYING:
         labels = [k for k, name in enumerate(vocabulary.units) if name in vocabulary.categories]

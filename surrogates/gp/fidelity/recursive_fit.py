@@ -15,6 +15,7 @@ from surrogates.posterior import Moments, mix
 from surrogates.report import Estimate
 from surrogates.schema import Vocabulary
 
+from ..diagnostics import readable
 from ..fitting import DRAWS
 from ..process import Conditioned, Process
 from .chain import Chain, Coefficients
@@ -180,7 +181,7 @@ class RecursiveFit:
             if found is not None and p is not None:
                 factor, edge = ratios[p] / ratios[l], self.data.graph.name((p, l))
                 for t in range(1 if self.recipe.rho.shared else levels.tasks):
-                    name = f"ρ[{edge}]" if self.recipe.rho.shared else f"ρ[{edge}, task {vocabulary.tasks[t]}]"
+                    name = f"ρ[{edge}]" if self.recipe.rho.shared else readable(f"ρ[{edge}, task {t}]", vocabulary)
                     spread = float(np.sqrt(found.covariance[t, t]))
                     ρ[name] = Estimate(factor * float(found.mean[t]), abs(factor) * spread, "")
             values, weights = self._hyperparameters(l)
