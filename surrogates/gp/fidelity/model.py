@@ -65,8 +65,10 @@ class MultiFidelityGP:
 
     Notes
     -----
-    Each fidelity is scaled by its own spread. Priors in these units: ρ ~ N(0.5, 1); log s ~ N(1.5, 2²) of sources,
-    N(-1, 3.5²) of discrepancies, which may vanish; the others as in `HierarchicalGP`.
+    Each fidelity is scaled by its own spread. Priors in these units: ρ ~ N(0.5, 1), wider where the child's places show
+    little of the parent's spread; log s ~ N(1.5, 2²) of sources, N(-1, 3.5²) of discrepancies, which may vanish; log l ~
+    N(log(0.4 √d), 2²), and N(log l of the parent, 0.8²) of a discrepancy that is fitted after its parent; the others as in
+    `HierarchicalGP`.
 
     Sources: Kennedy & O'Hagan (2000), Le Gratiet & Garnier (2014) for the autoregressive structure, Perdikaris et al.
     (2017) for the nonlinear one. Choice and average by evidence are ours.
