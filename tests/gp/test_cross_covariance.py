@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from differentiable_models import CASES
@@ -73,7 +75,7 @@ def test_noise_of_readings_to_come_is_what_update_would_give_them(noise: str) ->
     data = as_dataset(x, np.sin(6 * x), inputs="x", fidelity=np.repeat(["coarse", "fine"], [9, 5]))
     data = data.assign(s=("sample", np.zeros(14)))
     schema = Schema("x", "y", fidelity="fidelity", noise="s")
-    settings = {"structure": "coregional", "kernel": "rbf", "trend": "constant", "integrate": False}
+    settings: dict[str, Any] = {"structure": "coregional", "kernel": "rbf", "trend": "constant", "integrate": False}
     fitted = MultiFidelityGP(schema, ["coarse", "fine"], noise=noise, **settings).fit(data)
     at = data.isel(sample=[0, -1])
     model = by_draw(fitted)
