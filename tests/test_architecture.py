@@ -20,9 +20,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-GROUND = {"errors", "random", "progress", "structures"}
+GROUND = {"errors", "counts", "random", "progress", "structures"}
 BASE = GROUND | {"schema", "units", "posterior", "scaling", "linalg", "metrics", "report", "persistence", "plots"}
-BASE |= {"variables", "vectors", "calibration", "health", "explore"}
+BASE |= {"labels", "variables", "vectors", "calibration", "health", "explore"}
 FAMILIES = {"gp", "control", "battery", "molecules"}
 BELOW_DESIGN = BASE | {"training", "networks"} | FAMILIES
 TOP = {"loading", "__init__", "__main__", "cli"}

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from surrogates.counts import whole
 from surrogates.errors import DataError
 from surrogates.gp.by_draw import ByDraw, Fitted, Places, by_draw
 from surrogates.schema import as_labelled
@@ -21,7 +22,6 @@ from .candidates import Bounds, Box, Constraints, Option, feasible, given_table,
 from .costs import Costs, options_with_price, prices
 from .gains import Measure
 from .goals import Goal, goal_of
-from .numbers import whole
 
 #: places of each option, where the user gives no table, and how its best ones are moved: rounds, tries per round, and
 #: what each round narrows the one before by

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from surrogates.errors import DataError
 from surrogates.gp.by_draw import ByDraw, Places
+from surrogates.labels import require_label
 from surrogates.schema import Label, as_labelled
 
 from .candidates import Box, Constraints, Option, feasible, spread_out, table_of
 from .gains import BestMean, MeanAmbiguity, MeanVariance, Measure
 from .goals import Goal, LevelSet, Optimum, Tasks
-from .labelled import require_label
 from .numbers import positive
 
 Floats = NDArray[np.float64]

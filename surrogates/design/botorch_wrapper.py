@@ -18,9 +18,8 @@ from torch import Tensor
 from surrogates.errors import DataError, JitterWarning
 from surrogates.gp import FittedHierarchicalGP
 from surrogates.gp.differentiable import FittedProcess, Gaussian, JointPosterior, joint_posterior, read_places
+from surrogates.labels import require_label
 from surrogates.schema import Label
-
-from .labelled import require_label
 
 #: below it, numbers that BoTorch and GPyTorch take for rounding (a std of 1e-5) matter
 SMALLEST_SPREAD = 1e-2

@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, FileFormatError
 from surrogates.schema import Schema
 
 from .history import History, Suggestion, observed_row
 from .journal import Journal
-from .numbers import whole
 from .rows import Columns, Nearness, Row, digest
 
 #: how often `suggest` is asked again, with another seed, where it repeats itself

@@ -1,4 +1,4 @@
-"""Numbers that are asked for: one rule for each kind."""
+"""Real numbers that are asked for, and powers of two: one rule for each kind. Whole ones have theirs in `counts`."""
 
 from __future__ import annotations
 
@@ -7,25 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from surrogates.counts import whole
 from surrogates.errors import DataError
 
 
 def is_number(value: Any) -> bool:
     """Whether it is one real number, Python's or NumPy's; True and False aren't."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-
-
-def whole(value: Any, name: str, *, least: int = 1) -> int:
-    """A whole number.
-
-    Raises
-    ------
-    DataError
-        If it isn't one, or is less than `least`.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise DataError(f"{name} is {value!r}; a whole number of at least {least} is wanted")
-    return int(value)
 
 
 def power_of_two(value: Any, name: str) -> int:

@@ -13,12 +13,12 @@ from surrogates.battery import AdaptedUnits
 from surrogates.battery.intake import Data
 from surrogates.control import FittedFamily
 from surrogates.control.sensitivity import Sensitivity
+from surrogates.counts import whole
 from surrogates.errors import DataError
 from surrogates.gp.differentiable import FittedProcess
 
 from .battery_outputs import schedule
 from .measures import Mean, Measure
-from .numbers import whole
 from .openmdao_units import openmdao_units
 from .response import Response
 

@@ -21,6 +21,7 @@ from scipy.optimize import Bounds
 from scipy.stats import norm, qmc
 from torch import Tensor
 
+from surrogates.counts import whole
 from surrogates.errors import DataError
 from surrogates.gp.differentiable import FittedProcess
 from surrogates.gp.outputs import with_tails
@@ -30,7 +31,7 @@ from surrogates.schema import Label
 from .asking import Asked, ask
 from .measures import Measure
 from .mixtures import Mixture
-from .numbers import is_number, power_of_two, whole
+from .numbers import is_number, power_of_two
 
 Floats = NDArray[np.float64]
 SOURCES = ("model", "noise")

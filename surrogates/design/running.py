@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, ProblemError
 
 from .history import observed_row
 from .loop import Loop
-from .numbers import whole
 
 
 @dataclass(frozen=True)

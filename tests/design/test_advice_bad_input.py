@@ -132,13 +132,13 @@ def test_bounds(bounds: Any, words: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"count": 0}, "count is 0; a whole number of at least 1 is wanted"),
+        ({"count": 0}, "count is 0; it must be an integer >= 1"),
         ({"count": 1.5}, "count is 1.5"),
         ({"count": True}, "count is True"),
-        ({"candidates": 0}, "candidates is 0; a whole number"),
+        ({"candidates": 0}, "candidates is 0; it must be an integer"),
         ({"candidates": 2.5}, "candidates is 2.5"),
         ({"candidates": "all"}, "candidates is 'all'"),
-        ({"seed": -1}, "seed is -1; a whole number of at least 0"),
+        ({"seed": -1}, "seed is -1; it must be an integer >= 0"),
         ({"seed": None}, "seed is None"),
         ({"candidates": candidates(0)}, "candidates hold no place"),
         ({"candidates": candidates().drop_vars("x")}, "the data have no variable 'x'"),

@@ -228,13 +228,13 @@ def test_the_order_of_places_and_of_conditioning_makes_no_difference(order: list
 
 def test_bad_input_has_clear_words() -> None:
     fitted, model = case_of(TASKS).fitted, model_of(task="a", fidelity="fine")
-    with pytest.raises(DataError, match=r"task isn't given, and the model knows 'a', 'b'; give task= one of them"):
+    with pytest.raises(DataError, match="task isn't given, and the model knows 'a', 'b'; give task= one of them"):
         botorch_model(fitted, fidelity="fine")
     with pytest.raises(DataError, match=r"fidelity is missing: the model knows several, \['fine', 'rough'\]"):
         botorch_model(fitted, task="a")
     with pytest.raises(DataError, match="unknown task 'z'; the model knows 'a', 'b'"):
         botorch_model(fitted, task="z", fidelity="fine")
-    with pytest.raises(DataError, match="unknown fidelity 'z'; the model knows"):
+    with pytest.raises(DataError, match="unknown fidelity 'z'; the model knows 'fine', 'rough'"):
         botorch_model(fitted, task="a", fidelity="z")
     with pytest.raises(DataError, match="empty list"):
         botorch_model(fitted, task=[], fidelity="fine")

@@ -251,7 +251,7 @@ def test_other_nonsense_is_refused() -> None:
         ({"x": np.nan}, {}, "deviation of 'x' is nan"),
         ({"x": "wide"}, {}, "deviation of 'x' is a str; give a standard deviation, or a frozen"),
         ({"x": True}, {}, "deviation of 'x' is a bool"),
-        ({"x": 1.0}, {"seed": -1}, "seed is -1; a whole number of at least 0"),
+        ({"x": 1.0}, {"seed": -1}, "seed is -1; it must be an integer >= 0"),
         ({"x": 1.0}, {"points": 100}, "points is 100; a Sobol sequence wants a power of two"),
     ],
 )

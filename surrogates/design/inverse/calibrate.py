@@ -10,12 +10,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, FitWarning
 from surrogates.gp.differentiable import FittedProcess
 
 from ..labelled import ranges, refuse_vectors
 from ..laws import Input, make_inputs
-from ..numbers import whole
 from .chain import DISAGREE, TIMES, Chain, run_chain
 from .evidence import Evidence, Given, make_evidence, unknown_inputs
 

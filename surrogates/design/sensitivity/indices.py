@@ -12,12 +12,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, JitterWarning
 from surrogates.gp.fitted import FittedHierarchicalGP
+from surrogates.labels import require_label
 
-from ..labelled import Fitted, places, ranges, refuse_vectors, require_label
+from ..labelled import Fitted, places, ranges, refuse_vectors
 from ..laws import Input, make_inputs
-from ..numbers import power_of_two, whole
+from ..numbers import power_of_two
 from .closed import Subset, closed_variances, is_lost_in_rounding, make_posteriors, shared_out
 from .inside import Inside, look_inside
 from .paths import Paths, draw_paths
