@@ -76,8 +76,8 @@ class FittedFamily:
         -------
         xr.Dataset : x (case, time, state), u (case, time, control), p (case, time, state) over `time` in [0, 1], the
             share of each case's horizon; t (case, time); the inputs as coordinates of `case`, one that is called as
-            another part of the answer, such as a state "x", with "input_" in front. Certified: `error` the estimated
-            relative L2 error of u, `residual`, `hamiltonian_drift`, `cost_gap`, `J`; see
+            another part of the answer, such as a state x, as `input_x`. Certified: `error` the estimated relative L2
+            error of u, `residual`, `hamiltonian_drift`, `cost_gap`, `J`; see
             `surrogates.physics.optimal_control.Certificate`
 
         Raises

@@ -61,7 +61,8 @@ class FittedMolecularNet:
         -------
         xr.Dataset over (molecule, property): mean; std, of the mean; noise_std, of a reading around it; lower and upper
         ends of the interval that holds a reading with probability `level`; in each property's units, which are a coordinate.
-        So are the SMILES, by the name of their variable, with "input_" in front where the answer has a part of that name.
+        So are the SMILES, by the name of their variable; where the answer has a part of that name, such as mean, by
+        `input_mean`.
 
         Raises
         ------
