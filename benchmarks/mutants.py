@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import importlib
 import inspect
 import itertools
 import random
@@ -46,6 +47,12 @@ class Mutant(NamedTuple):
 def modules(root: Path, room: str) -> list[str]:
     found = {path.relative_to(root).as_posix() for pattern in ROOMS[room] for path in root.glob(pattern)}
     return sorted(path for path in found if not path.endswith("__main__.py"))
+
+
+def load(root: Path, room: str) -> None:
+    """Import all modules of a room, so that their functions are there to be changed, also those that are imported late."""
+    for path in modules(root, room):
+        importlib.import_module(path.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
 
 
 def draw(root: Path, room: str, count: int, seed: int) -> list[Mutant]:

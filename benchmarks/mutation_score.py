@@ -74,6 +74,7 @@ class Scoring:
         say = Progress(self.args.output, self.fates)
         jobs = Jobs(self.args.processes)
         for room in self.args.rooms:
+            mutants.load(ROOT, room)
             for number, mutant in enumerate(mutants.draw(ROOT, room, self.args.sample, self.args.seed)):
                 known = [test for test in self.covered.tests(ROOT, mutant) if test in items]
                 chosen = within(known, self.covered.seconds, self.args.budget)
