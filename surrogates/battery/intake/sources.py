@@ -69,7 +69,7 @@ def open_source(data: xr.Dataset | pd.DataFrame | str | Path, *, need_indoor: bo
 
 
 def _from_dataset(data: xr.Dataset, need_indoor: bool) -> Source:
-    names, notes = choose([str(name) for name in data.variables], need_indoor=need_indoor)
+    names, notes = choose([str(name) for name in data.variables], need_indoor=need_indoor, kind="dataset")
     if "time" not in data.dims or "time" not in data.coords:
         raise DataError(
             f"the data have no coordinate 'time' with a dim of its own (dims: {dict(data.sizes)}); "
@@ -138,7 +138,7 @@ def _single(rows: list[Floats], name: str, unit: tuple[str, ...]) -> Floats:
 
 def _from_frame(frame: pd.DataFrame, need_indoor: bool, kind: str) -> Source:
     frame, units = _flat_columns(frame)
-    names, notes = choose([str(name) for name in frame.columns], need_indoor=need_indoor)
+    names, notes = choose([str(name) for name in frame.columns], need_indoor=need_indoor, kind=kind)
     if frame.empty:
         raise DataError("the data have no row")
     if "unit" in frame.columns:
