@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -25,6 +24,7 @@ from .continuing import remembered
 from .encoder_training import EncoderRecipe, train_encoder
 from .fingerprints import Fingerprints, most_load_of
 from .intake import Data, read
+from .intake.sources import has_unit_dim
 from .misfit import Recipe, own_errors, windows_of
 from .population import Population, fit_population
 from .prior import Prior
@@ -185,7 +185,7 @@ class FittedVirtualBattery:
             settings,
             self.prior,
             self.calibration,
-            has_unit_dim=_has_unit_dim(data),
+            has_unit_dim=isinstance(data, Records) or has_unit_dim(data),
             usual_most_load=float(np.median(self.population.prints.most_load)),
         )
         _warn(units.report)
@@ -317,14 +317,3 @@ def _std(calibration: Calibration, days: float, steps: float) -> float:
     """Standard deviation of a forecast of a usual unit [K]."""
     every = calibration.deviation_of(np.array([days]), np.array([np.nan]))
     return float(every[0, round(steps) - 1])
-
-
-def _has_unit_dim(data: Data) -> bool:
-    """Whether units came along a dim or a column of their own."""
-    if isinstance(data, Records):
-        return True
-    if isinstance(data, xr.Dataset):
-        return "unit" in data.dims
-    if isinstance(data, pd.DataFrame):
-        return "unit" in data.columns or "unit" in data.index.names
-    return "unit" in pd.read_csv(data, nrows=0, sep=None, engine="python").columns

@@ -53,7 +53,11 @@ def test_the_step(minutes: int, step: str | None, hours: float) -> None:
 @pytest.mark.parametrize(
     ("minutes", "step", "words"),
     [
-        (15, "5min", "step='5min' is finer than the readings of unit 'room 0', every 15 min; give finer .* with step='15min'"),
+        (
+            15,
+            "5min",
+            "step='5min' is finer than the readings of unit 'room 0', every 15 min; give finer .* with step='15min'",
+        ),
         (15, "7min", "step='7min' isn't allowed.*from 5 to 60 min and divide a day"),
         (15, "2h", "step='2h' isn't allowed"),
         (15, "often", "step='often' can't be read"),

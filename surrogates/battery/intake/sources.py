@@ -68,6 +68,15 @@ def open_source(data: xr.Dataset | pd.DataFrame | str | Path, *, need_indoor: bo
     )
 
 
+def has_unit_dim(data: xr.Dataset | pd.DataFrame | str | Path) -> bool:
+    """Whether units come along a dim or a column of their own."""
+    if isinstance(data, xr.Dataset):
+        return "unit" in data.dims
+    if isinstance(data, pd.DataFrame):
+        return "unit" in data.columns or "unit" in data.index.names
+    return "unit" in pd.read_csv(data, nrows=0, sep=_separator(Path(data))).columns
+
+
 def _from_dataset(data: xr.Dataset, need_indoor: bool) -> Source:
     names, notes = choose([str(name) for name in data.variables], need_indoor=need_indoor, kind="dataset")
     if "time" not in data.dims or "time" not in data.coords:
@@ -172,7 +181,7 @@ def _flat_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     attrs = dict(frame.attrs)
     if isinstance(frame.index, pd.DatetimeIndex) and "time" not in frame.columns:
         frame = frame.rename_axis("time").reset_index()
-    elif isinstance(frame.index, pd.MultiIndex):
+    elif isinstance(frame.index, pd.MultiIndex) or frame.index.name in {"unit", "time"} - set(frame.columns):
         frame = frame.reset_index()
     stated = attrs.get("units", {})
     if not isinstance(stated, Mapping):
@@ -200,13 +209,15 @@ def _flat_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
 def _read_csv(path: Path) -> pd.DataFrame:
     if path.suffix.lower() not in (".csv", ".txt", ".tsv", ".gz"):
         raise DataError(f"{path.name!r} isn't a CSV file; open it yourself, for example by xarray.open_dataset")
-    is_tab = path.suffix.lower() == ".tsv"
-    head = "".join(map(str, pd.read_csv(path, nrows=0, sep="\t").columns))
-    separator = "\t" if is_tab else ";" if head.count(";") > head.count(",") else ","
-    frame = pd.read_csv(path, sep=separator)
+    frame = pd.read_csv(path, sep=_separator(path))
     if "time" in frame.columns:
         frame["time"] = parse_text(frame["time"])
     return frame
+
+
+def _separator(path: Path) -> str:
+    head = "".join(map(str, pd.read_csv(path, nrows=0, sep="\t").columns))
+    return "\t" if path.suffix.lower() == ".tsv" else ";" if head.count(";") > head.count(",") else ","
 
 
 def _column(frame: pd.DataFrame, name: str) -> Floats:
