@@ -30,9 +30,9 @@ Floats = NDArray[np.float64]
 class Recipe:
     """How a record is weighed.
 
-    horizon : length of a forecast [h]
+    horizon : length of a forecast, 1 to 24 [h]
     stride : least distance between starts of forecasts [h]; longer records take longer ones, a tenth of an hour per day
-    judged_every : distance between the moments of a forecast that are judged [h]
+    judged_every : distance between the moments of a forecast that are judged, up to its horizon [h]
     fading : moments weigh by exp(-h / τ), τ = `fading` · √days [h]
     warm_up : before the first forecast, and after a long gap [h]
     forecast_deviation, step_deviation : σ_r after 24 h, σ_e [K]

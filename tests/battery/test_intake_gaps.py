@@ -96,7 +96,7 @@ def test_remedies_for_a_table_are_those_of_pandas(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"less than 12 h .*data\[~data\['unit'\]"):
         read(data[data["time"] <= data["time"].min() + pd.Timedelta("8h")])
     old.to_csv(tmp_path / "rooms.csv", index=False)
-    with pytest.raises(DataError, match="name its column 'power'$"):
+    with pytest.raises(DataError, match=r"name its column 'power'$"):
         read(tmp_path / "rooms.csv")
 
 
