@@ -21,7 +21,7 @@ from .drivers import ORIGIN, columns_of
 from .layout import Layout
 from .observer import Runs, forecasts, responses, run
 from .records import Records, measured_since
-from .system import RATES, N, slopes_of, system_of
+from .system import N_RATES, N, slopes_of, system_of
 
 Floats = NDArray[np.float64]
 
@@ -194,6 +194,6 @@ def _forecast_errors(u: int, runs: Runs, response: Floats, windows: Windows, tar
     S, H = at.shape
     moved = np.matmul(a[None], δ)  # (S, H, 1 + P)
     total = free + moved
-    total[:, :, 1 : 1 + RATES] += (δ[:, :, 0] @ da.transpose(1, 0, 2).reshape(N, -1)).reshape(S, H, RATES)
+    total[:, :, 1 : 1 + N_RATES] += (δ[:, :, 0] @ da.transpose(1, 0, 2).reshape(N, -1)).reshape(S, H, N_RATES)
     total = total.reshape(S * H, -1)
     return total[:, 0] - target.reshape(-1), total[:, 1:]
