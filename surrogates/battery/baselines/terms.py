@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from surrogates.battery.drivers import ORIGIN
 from surrogates.battery.records import Flags, Floats, Records
+from surrogates.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Terms:
     def __post_init__(self) -> None:
         for name in ("order", "power_lags", "outdoor_lags", "sun_lags"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+                raise DataError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
     @property
     def reach(self) -> int:
