@@ -249,7 +249,8 @@ def _number(value: Any, name: str) -> float:
 def _fill_value(attrs: Mapping[Any, Any]) -> float | None:
     for key in ("_FillValue", "missing_value"):
         if key in attrs:
-            return _number(attrs[key], key)
+            mark = _number(attrs[key], key)
+            return None if np.isnan(mark) else mark  # NaN is missing anyhow, and marks no number
     return None
 
 
