@@ -289,6 +289,15 @@ def test_a_step_of_power_cools_as_it_does_in_the_room(
     np.testing.assert_allclose(found, gain[:4] / 4, rtol=0.1)
 
 
+def test_deviations_of_parameters_are_those_of_the_numbers_by_their_slopes(pair: AdaptedUnits) -> None:
+    P, σ, h = pair.settings.layout.size, 0.3, 1e-6
+    alike = replace(pair.prints, precision=np.broadcast_to(np.eye(P) / σ**2, (2, P, P)), spread=np.ones(2))
+    got, low, high = (replace(pair, prints=replace(alike, θ=alike.θ + d)).parameters for d in (0.0, -h, h))
+    for name in ("rate_of_exchange", "cooling", "variation", "sun_on_air", "sun_on_mass", "heat_gain"):
+        slope = np.abs(high[name] - low[name]) / (2 * h)
+        np.testing.assert_allclose(got[f"{name}_std"], σ * slope, rtol=1e-6, err_msg=name)
+
+
 def test_reports_tell_and_survive(net: FittedVirtualBattery, unit: AdaptedUnits, neighbourhood: xr.Dataset) -> None:
     text = str(net.report)
     assert "all fits converged" in text

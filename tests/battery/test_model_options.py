@@ -97,6 +97,20 @@ def test_the_report_tells_of_the_encoder(net: FittedVirtualBattery, net_with_enc
     assert "encoder" not in str(net.report)
 
 
+def test_units_seen_for_a_short_time_can_draw_what_others_can(
+    net: FittedVirtualBattery, neighbourhood: xr.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = float(np.median(net.population.prints.most_load))
+    past = neighbourhood.isel(unit=slice(4, 6), time=slice(2 * DAY, 4 * DAY))
+    few = past.assign(power=past["power"].clip(max=0.3 * usual * past["rated_power"]).assign_attrs(units="kW"))
+    many = past.assign(power=(3 * past["power"]).assign_attrs(units="kW"))
+    np.testing.assert_allclose(net.adapt(few).prints.most_load, usual)
+    own = np.nanquantile((many["power"] / many["rated_power"]).transpose("unit", "time"), 0.999, axis=1)
+    np.testing.assert_allclose(net.adapt(many).prints.most_load, own)
+    monkeypatch.setattr(model, "SEEN_ENOUGH", 1.0)
+    assert (net.adapt(few).prints.most_load < 0.31 * usual).all()
+
+
 def test_progress_is_told_and_forecasts_may_be_rehearsed_over_less_than_a_day(neighbourhood: xr.Dataset) -> None:
     seen: list[int] = []
     few = neighbourhood.isel(unit=slice(0, 4), time=slice(0, 10 * DAY))
