@@ -135,7 +135,7 @@ def test_the_seed_decides_everything_and_other_choices_change_no_place() -> None
 def test_the_parameters_make_the_study_again() -> None:
     study = sine_tasks(seed=10, points=(2, 3), replicates=1, repeatability=(0.1, 0.3), gap=True, form="higdon")
     xr.testing.assert_identical(sine_tasks(**study.parameters).observed, study.observed)
-    of_array = sine_tasks(coefficients=np.array([[0.0, 1.0, 0.5], [1.0, 0.0, 0.2]]))
+    of_array = sine_tasks(coefficients=np.array([[0.0, 1.0, 0.5], [1.0, 0.0, 0.2]]))  # type: ignore[arg-type]
     assert json.loads(json.dumps(of_array.parameters)) == of_array.parameters
     xr.testing.assert_identical(sine_tasks(**of_array.parameters).observed, of_array.observed)
 
