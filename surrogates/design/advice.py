@@ -19,9 +19,9 @@ from .answer import Best, Step, labelled, require_free_names
 from .beliefs import Asked, Beliefs, beliefs_at
 from .candidates import Bounds, Box, Constraints, Option, feasible, given_table, make_box, spread_out
 from .costs import Costs, options_with_price, prices
-from .counts import whole
 from .gains import Measure
 from .goals import Goal, goal_of
+from .numbers import whole
 
 #: places of each option, where the user gives no table, and how its best ones are moved: rounds, tries per round, and
 #: what each round narrows the one before by

@@ -1,4 +1,4 @@
-"""Ask and tell: what to measure next and what came out, saved at every step; and `run`, which does the asking.
+"""Ask and tell: what to measure next and what came out, saved at every step.
 
 All that a loop knows is its first data and its journal. What it fits and suggests is a function of these two and of the
 seed, never of how often the process was started: a loop that is killed goes on as if nothing had happened.
@@ -21,9 +21,9 @@ import xarray as xr
 from surrogates.errors import DataError, FileFormatError
 from surrogates.schema import Schema
 
-from .counts import whole
 from .history import History, Suggestion, observed_row
 from .journal import Journal
+from .numbers import whole
 from .rows import Columns, Nearness, Row, digest
 
 #: how often `suggest` is asked again, with another seed, where it repeats itself

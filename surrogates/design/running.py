@@ -11,9 +11,9 @@ import xarray as xr
 
 from surrogates.errors import DataError, ProblemError
 
-from .counts import whole
 from .history import observed_row
 from .loop import Loop
+from .numbers import whole
 
 
 @dataclass(frozen=True)

@@ -244,6 +244,7 @@ def test_chains_that_are_too_short_are_told() -> None:
         (1.0, {"draws": 1}, "draws is 1; a whole number of at least 2 is wanted"),
         (1.0, {"walkers": 3}, "walkers is 3; a whole number of at least 4 is wanted"),
         (1.0, {"walkers": 51}, "walkers is 51; an even number is wanted"),
+        (1.0, {"seed": -1}, "seed is -1; a whole number of at least 0 is wanted"),
         (1.0, {"steps": 2.5}, "steps is 2.5; a whole number"),
     ],
 )
