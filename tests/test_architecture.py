@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 
 GROUND = {"errors", "random", "progress", "structures"}
 BASE = GROUND | {"schema", "units", "posterior", "scaling", "linalg", "metrics", "report", "persistence", "plots"}
-BASE |= {"variables", "vectors", "calibration", "health", "explore"}
+BASE |= {"figures", "variables", "vectors", "calibration", "health", "explore"}
 FAMILIES = {"gp", "control", "battery", "molecules"}
 BELOW_DESIGN = BASE | {"training", "networks"} | FAMILIES
 TOP = {"loading", "__init__", "__main__", "cli"}

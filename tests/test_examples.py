@@ -94,7 +94,7 @@ def test_molecular_properties_shares_what_helps(tmp_path: Path) -> None:
     assert (change < 0.02).all()
     assert change.min() < 0
     assert "one more property from 32 labels" in printed
-    for name in ("molecular_properties.png", "molecular_affinity.png"):
+    for name in ("molecular_properties.png", "molecular_properties_affinity.png"):
         assert (output / name).stat().st_size > 30_000
     net = load(output / "molecular_properties.surrogate")
     assert net.predict(["CCO"]).sel(property="boiling_point")["mean"].item() == pytest.approx(351.4, abs=60)
