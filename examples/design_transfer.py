@@ -203,7 +203,8 @@ def draw(curves: dict[str, list[Floats]], new: Variant, data: xr.Dataset, path: 
         axis = np.linspace(0, 1, 60)
         grid = xr.Dataset(coords={"u": axis, "v": axis})
         u, v = np.meshgrid(axis, axis, indexing="ij")
-        truth = xr.DataArray(new(np.stack([u.ravel(), v.ravel()], -1)).reshape(u.shape), dims=("u", "v"), coords=grid.coords)
+        heights = new(np.stack([u.ravel(), v.ravel()], -1)).reshape(u.shape)
+        truth = xr.DataArray(heights, dims=("u", "v"), coords=grid.coords)
         std = TOGETHER.fit(data).predict(grid.assign(variant=NEW))["std"]
         mine = data.isel(observation=np.flatnonzero(data["variant"] == NEW))
         for ax, values, told in ((middle, truth, "the new function"), (right, std, "its std, at the end")):
@@ -217,7 +218,9 @@ def draw(curves: dict[str, list[Floats]], new: Variant, data: xr.Dataset, path: 
                     continue  # beside one that has its number
                 ends = {"ha": "right" if a > 0.8 else "left", "va": "top" if b > 0.8 else "bottom"}
                 ax.annotate(str(k + 1), (a, b), xytext=(-3 if a > 0.8 else 3, -2 if b > 0.8 else 2), **ends, **look)
-            ax.set(title=told, xlabel="u (1)", ylabel="v (1)" if ax is middle else "", aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+            ax.tick_params(labelleft=ax is middle)
+            ax.set(title=told, xlabel="u (1)", ylabel="v (1)" if ax is middle else "")
+            ax.set(aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         letters((left, middle, right))
         save(figure, path)
 

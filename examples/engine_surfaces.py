@@ -99,7 +99,8 @@ def draw(study: Study, prediction: xr.Dataset, path: Path) -> None:
                 mine = study.observed.where(study.observed["part"] == part, drop=True) if k == 3 else None
                 look = {"limits": limits, "colours": colours, "observed": mine, "bar": False}
                 field(values.sel(part=part), x="x", y="y", ax=ax, **look)
-                ax.set(aspect="equal", xlabel="", ylabel="" if k else f"{part}\ny (mm)", xticks=(0, 150, 300), yticks=(0, 75, 150))
+                ax.set(aspect="equal", xlabel="", ylabel="" if k else f"{part}\ny (mm)")
+                ax.set(xticks=(0, 150, 300), yticks=(0, 75, 150))
             axes[0, k].set_title(title, fontsize=7)
             axes[-1, k].set_xlabel("x (mm)")
             if k != 1:  # the first two share theirs

@@ -10,6 +10,7 @@ Figures, tables, fitted models and what was printed are in `output` beside the e
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import subprocess
 import sys
@@ -84,9 +85,11 @@ def keep(runs: Sequence[Run]) -> None:
         for picture in OUTPUT.glob(f"{done.example}*.png"):
             shrink(picture, DOCS / "images" / picture.name)
     path = DOCS / "gallery_times.csv"
-    seconds = {done.example: round(done.processor) for done in runs}
+    seconds: dict[str, int] = {}
     if path.is_file():
-        seconds = pd.read_csv(path, index_col="example")["processor seconds"].to_dict() | seconds
+        with path.open(encoding="utf-8", newline="") as file:
+            seconds = {row["example"]: int(row["processor seconds"]) for row in csv.DictReader(file)}
+    seconds |= {done.example: round(done.processor) for done in runs}
     pd.Series(seconds, name="processor seconds").rename_axis("example").sort_index().to_csv(path)
 
 

@@ -55,12 +55,12 @@ def style() -> Any:
     >>> plt.close(figure)
     """
     try:
-        import matplotlib
         import matplotlib.style
+        from cycler import cycler
     except ImportError:
         raise missing_extra("matplotlib", "plots") from None
     settings: dict[str, Any] = {
-        "axes.prop_cycle": matplotlib.cycler(color=list(COLOURS)),
+        "axes.prop_cycle": cycler(color=list(COLOURS)),
         "image.cmap": VALUES,
         "figure.figsize": (COLUMN, 2.5),
         "figure.constrained_layout.use": True,

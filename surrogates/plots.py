@@ -292,7 +292,7 @@ def residuals(loo: xr.Dataset, *, task: str | None = None, ax: Axes | None = Non
     number = np.arange(1, heights.size + 1)
     for k, name in enumerate([None] if task is None else dict.fromkeys(labels.tolist())):
         chosen = slice(None) if task is None else labels == name
-        look = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+        look: dict[str, Any] = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
         ax.scatter(number[chosen], heights[chosen], s=12, label=name, **look)
     for height in (-2, 0, 2):
         ax.axhline(height, color="black", linewidth=0.8, linestyle="-" if height == 0 else "--")
