@@ -263,7 +263,7 @@ def draw_costs(ax: Axes, table: pd.DataFrame) -> None:
         kind, share = str(name).split(", ")
         marker, colour = {"grid": ("s", COLOURS[0]), "spread": ("o", COLOURS[1]), "random": ("x", COLOURS[2])}[kind]
         line = {"0 %": "-", "25 %": "-.", "50 %": "--", "100 %": ":"}[share.removesuffix(" precise")]
-        look = {"elinewidth": 0.3, "capsize": 0, "lw": 0.8, "ms": 3, "color": colour}
+        look: dict[str, Any] = {"elinewidth": 0.3, "capsize": 0, "lw": 0.8, "ms": 3, "color": colour}
         ax.errorbar(cost, error, reach, fmt=marker + line, label=str(name), **look)
     ax.axhline(TARGET, color="0.4", lw=0.6)
     ax.set(xscale="log", yscale="log", xlabel="cost of all readings (cheap readings)", ylabel="error of flatness (µm)")

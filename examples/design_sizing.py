@@ -190,7 +190,7 @@ def draw(table: pd.DataFrame, day: xr.Dataset, foreseen: xr.Dataset, usual: floa
         left.legend()
         hours = (day["time"] - day["time"][0]).to_numpy() / np.timedelta64(1, "h") + 0.25  # stamps are ends
         dear = hours[(day["price"] > 0.2).to_numpy()]
-        right.axvspan(dear[0] - 0.25, dear[-1], color="0.88", lw=0, label="dear hours")
+        right.axvspan(dear[0] - 0.25, dear[-1], ymax=0.8, color="0.88", lw=0, label="dear hours")
         low, high = (foreseen[name].to_numpy() for name in ("lower", "upper"))
         right.fill_between(hours, low, high, color=COLOURS[1], alpha=0.25, lw=0, label="90 % of the temperature")
         right.plot(hours, day["temperature"], color=COLOURS[1], ls="--", label="temperature foreseen")

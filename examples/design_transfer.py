@@ -187,7 +187,7 @@ def needed(curve: Floats, regret: float) -> int:
 def draw(curves: dict[str, list[Floats]], new: Variant, data: xr.Dataset, path: Path) -> None:
     """Regret of all loops; what our loop read of the last new function, and what it doesn't know of it."""
     with style():
-        size = {"figsize": (PAGE, 2.4), "width_ratios": (1.6, 1, 1)}
+        size: dict[str, Any] = {"figsize": (PAGE, 2.4), "width_ratios": (1.6, 1, 1)}
         figure, (left, middle, right) = plt.subplots(1, 3, **size)
         for name, each in curves.items():
             colour, line = LOOKS[name]

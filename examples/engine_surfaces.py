@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -97,7 +98,7 @@ def draw(study: Study, prediction: xr.Dataset, path: Path) -> None:
         for k, (title, (values, limits, colours)) in enumerate(columns.items()):
             for ax, part in zip(axes[:, k], parts, strict=True):
                 mine = study.observed.where(study.observed["part"] == part, drop=True) if k == 3 else None
-                look = {"limits": limits, "colours": colours, "observed": mine, "bar": False}
+                look: dict[str, Any] = {"limits": limits, "colours": colours, "observed": mine, "bar": False}
                 field(values.sel(part=part), x="x", y="y", ax=ax, **look)
                 ax.set(aspect="equal", xlabel="", ylabel="" if k else f"{part}\ny (mm)")
                 ax.set(xticks=(0, 150, 300), yticks=(0, 75, 150))
@@ -105,7 +106,7 @@ def draw(study: Study, prediction: xr.Dataset, path: Path) -> None:
             axes[-1, k].set_xlabel("x (mm)")
             if k != 1:  # the first two share theirs
                 below = axes[:, :2] if k == 0 else axes[:, k]
-                bar = {"location": "bottom", "aspect": 45 if k == 0 else 22, "pad": 0.02}
+                bar: dict[str, Any] = {"location": "bottom", "aspect": 45 if k == 0 else 22, "pad": 0.02}
                 figure.colorbar(axes[0, k].collections[0], ax=below, label=f"{BARS[k]} (µm)", **bar)
         save(figure, path)
 

@@ -175,7 +175,7 @@ def draw(answers: list[tuple[str, Any, Any, Any]], table: pd.DataFrame, shown: p
         figure, axes = plt.subplots(2, 2, figsize=(PAGE, 5.4))
         for ax, answer in zip(axes[0], answers, strict=True):
             draw_function(ax, *answer)
-        draw_boiling_points(*axes[1], table, shown)
+        draw_boiling_points(axes[1, 0], axes[1, 1], table, shown)
         letters(axes.ravel())
         save(figure, path)
 

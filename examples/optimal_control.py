@@ -12,6 +12,7 @@ import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -198,7 +199,7 @@ def draw_family(table: pd.DataFrame, path: Path) -> None:
                 reach = [0 * table[name], table["error of u, largest"] - table[name]]
             ax.errorbar(table["offline [s]"], table[name], reach, fmt=line, color=colour, label=told)
         for cases, row in table.iterrows():
-            at = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center", "fontsize": 7}
+            at: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center", "fontsize": 7}
             ax.annotate(f"{cases} cases", (row["offline [s]"], row["error of u, median"]), **at)
         ax.set(yscale="log", xlabel="offline cost (s)", ylabel="relative error of u (1)", ylim=(1e-17, 1e3))
         ax.set(title="van der Pol from any initial state")
@@ -267,7 +268,7 @@ def main() -> None:
     ours = OptimalControlNet().fit(problem)
     paper = OptimalControlNet(method="paper", paper=paper_road(options.steps)).fit(problem)
     truth = solve(problem, tolerance=1e-11)
-    draw_single(ours, paper, truth, table.loc["van_der_pol"], OUTPUT / "optimal_control")
+    draw_single(ours, paper, truth, table.xs("van_der_pol"), OUTPUT / "optimal_control")
 
     curve = family_curve(problem, [(-1.5, 1.5), (-1.5, 1.5)], (256, 512, 1024))
     print("\nvan der Pol from any initial state in [-1.5, 1.5]²:\n")

@@ -58,7 +58,7 @@ def checked(saved: list[Figure]) -> None:
 
 def scores(**keys: list[Any]) -> pd.DataFrame:
     """A table with a row for each combination, and errors that vary a little."""
-    index = pd.MultiIndex.from_product(keys.values(), names=list(keys))
+    index = pd.MultiIndex.from_product(list(keys.values()), names=list(keys))
     values = 0.5 + 0.1 * np.random.default_rng(0).random(len(index))
     return pd.DataFrame({"error": values, "coverage": values + 0.3}, index=index).reset_index()
 
@@ -108,7 +108,7 @@ def test_a_family_of_optimal_control(saved: list[Figure]) -> None:
 def test_virtual_battery(saved: list[Figure]) -> None:
     battery = example("virtual_battery")
     rng = np.random.default_rng(0)
-    table = scores(method=[*battery.rivals(False), battery.OURS], share=list(battery.SHARES), unit=["a", "b", "c"])
+    table = scores(method=[*battery.rivals(True), battery.OURS], share=list(battery.SHARES), unit=["a", "b", "c"])
     time = xr.date_range("2025-06-04T00:15", periods=96, freq="15min", use_cftime=False)
     middle = xr.DataArray(25 + np.sin(np.arange(96) / 15), coords={"time": time}, dims="time")
     forecast = xr.Dataset({"temperature": middle, "lower": middle - 0.5, "upper": middle + 0.5})
