@@ -185,15 +185,17 @@ def with_tails(
     """The Gaussians with noise of variance (m,) added, Gaussian or Student's t, and their weights.
 
     Student's t is a mixture of Gaussians with variances σ²/w, w ~ Gamma(ν/2, ν/2): here of 24, at Gauss-Legendre points of
-    the probability of w.
+    the cube root of the probability of w. Points of the probability itself would lack the small w, of which the tails are
+    made: beyond one reading in a thousand they would end too early.
     """
     if degrees is None:
         return with_noise(parts, variance), weights
     nodes, lengths = np.polynomial.legendre.leggauss(24)
-    w = gammaincinv(0.5 * degrees, 0.5 * (1 + nodes)) / (0.5 * degrees)
+    root = 0.5 * (1 + nodes)
+    w = gammaincinv(0.5 * degrees, root**3) / (0.5 * degrees)
     scale = variance * (degrees - 2) / degrees
     noisy = [part for each in w for part in with_noise(parts, scale / each)]
-    return noisy, np.outer(0.5 * lengths, weights).ravel()
+    return noisy, np.outer(1.5 * root**2 * lengths, weights).ravel()
 
 
 @lru_cache(maxsize=1)

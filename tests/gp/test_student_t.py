@@ -112,16 +112,17 @@ def test_the_bound_is_the_students_density_where_f_is_known(ν: float) -> None:
     assert evidence_bound(w, ν) == pytest.approx(sum(evidence_bound(w[k : k + 1], ν) for k in range(3)))
 
 
-@pytest.mark.parametrize("q", [0.01, 0.2, 0.975])
-def test_quantiles_of_readings_have_the_students_tails(q: float) -> None:
-    """Of f + t noise: the distribution function by adaptive quadrature over the t density."""
-    ν, σ, s = 4.0, 0.5, 0.3
-    parts, shares = with_tails([Moments(np.zeros(1), np.full(1, s**2))], np.ones(1), np.full(1, σ**2 * 2), ν)
+@pytest.mark.parametrize("ν", [2.5, 4.0, 30.0])
+@pytest.mark.parametrize("q", [1e-5, 0.01, 0.2, 0.975, 0.9999])
+def test_quantiles_of_readings_have_the_students_tails(q: float, ν: float) -> None:
+    """Of f + t noise: the distribution function by adaptive quadrature over f."""
+    σ, s = 0.5, 0.3
+    parts, shares = with_tails([Moments(np.zeros(1), np.full(1, s**2))], np.ones(1), np.full(1, σ**2 * ν / (ν - 2)), ν)
     x = float(mixture_quantile(parts, shares, q)[0])
-    below = integrate.quad(
-        lambda e: stats.t.pdf(e / σ, ν) / σ * stats.norm.cdf((x - e) / s), -60, 60, points=[x], limit=400
-    )
-    assert below[0] == pytest.approx(q, abs=2e-4)
+    # ∫ N(f; 0, s²) P(noise < x - f) df
+    below = integrate.quad(lambda f: stats.norm.pdf(f / s) / s * stats.t.cdf((x - f) / σ, ν), -9 * s, 9 * s, points=[0])
+    assert below[0] == pytest.approx(q, rel=2e-3)
+    assert 1 - below[0] == pytest.approx(1 - q, rel=2e-3)
     assert sum(shares) == pytest.approx(1.0)
 
 
@@ -129,6 +130,20 @@ def test_readings_quantiles_are_wider_than_the_functions() -> None:
     model = fitted()
     inner, outer = (model.quantile(AT, [0.05, 0.95], noise=noise).to_numpy() for noise in (False, True))
     assert (outer[1] - outer[0] > inner[1] - inner[0]).all()
+
+
+def test_the_far_tails_of_readings_are_the_students() -> None:
+    """f is known to a third of the noise, so that far out the readings' quantile is that of the noise alone, nearly."""
+    model = fitted()
+    ν = model.core.scaled.degrees
+    assert ν is not None
+    at = AT.isel(sample=slice(20, 30))
+    found, told = model.quantile(at, 0.9999, noise=True), model.predict(at)
+    assert float((told["std"] / told["noise_std"]).max()) < 0.6
+    σ = told["noise_std"] * math.sqrt((ν - 2) / ν)
+    students, gaussian = told["mean"] + σ * stats.t.ppf(0.9999, ν), told["mean"] + told["noise_std"] * 3.719
+    np.testing.assert_allclose(found, students, rtol=0.1)
+    assert (found > gaussian + 0.5 * (students - gaussian)).all()
 
 
 def test_saved_and_updated(tmp_path: Path) -> None:
