@@ -3,7 +3,7 @@
 The claim: learnt together, properties with few labels are predicted better than each alone, with intervals that hold; where
 sharing hurts, held-out errors say so, and the property keeps its own model.
 
-    python examples/molecular_properties.py            # about five minutes
+    python examples/molecular_properties.py            # about four minutes
     python examples/molecular_properties.py --quick    # two sizes, two seeds, no AIM: under a minute
     python examples/molecular_properties.py --full     # to 2,000 labels, five seeds: hours
 """

@@ -6,7 +6,7 @@ the precise one. Boiling points of open-chain molecules of carbon, hydrogen and 
 groups for all molecules, and measured for a few (tables of the package `chemicals`, extra `molecule-data`); a model sees
 eight counts of a molecule's parts.
 
-    python examples/multi_fidelity.py            # about three minutes
+    python examples/multi_fidelity.py            # a minute and a half on an idle core
     python examples/multi_fidelity.py --quick    # two sizes, two draws
 """
 

@@ -268,7 +268,7 @@ def main() -> None:
     ours = OptimalControlNet().fit(problem)
     paper = OptimalControlNet(method="paper", paper=paper_road(options.steps)).fit(problem)
     truth = solve(problem, tolerance=1e-11)
-    draw_single(ours, paper, truth, table.xs("van_der_pol"), OUTPUT / "optimal_control")
+    draw_single(ours, paper, truth, table.loc[["van_der_pol"]].droplevel("problem"), OUTPUT / "optimal_control")
 
     curve = family_curve(problem, [(-1.5, 1.5), (-1.5, 1.5)], (256, 512, 1024))
     print("\nvan der Pol from any initial state in [-1.5, 1.5]²:\n")
