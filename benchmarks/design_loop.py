@@ -102,7 +102,8 @@ def transfer_curve(method: Method, study: Study, case: Case, seed: int, clock: C
     data = xr.concat([case.old, own], "sample") if method.transfers else own
     schema = Schema(inputs=case.inputs, target="y", task="task" if method.transfers else None)
     suggest = partial(log_ei, inputs=case.inputs, clock=clock)
-    loop = Loop(Fitter(schema, method.make(), clock), data, suggest, seed=seed)
+    fitter = Fitter(schema, method.make(), clock, ("task", NEW) if method.transfers else None)
+    loop = Loop(fitter, data, suggest, seed=seed)
 
     def found(loop: Loop) -> bool:
         return bool(loop.data["y"].to_numpy()[data.sizes["sample"] - begin :].min() - case.minimum <= FOUND)
@@ -222,8 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, list[Cur
     parser.add_argument(
         "--first", type=int, default=0, help="first seed; 0 to 19 were in view when settings were chosen"
     )
-    parser.add_argument("--studies", nargs="+", default=[*STUDIES, *FIDELITY_STUDIES])
-    parser.add_argument("--methods", nargs="+", default=[*METHODS, *FIDELITY_METHODS])
+    for option, known in (("--studies", [*STUDIES, *FIDELITY_STUDIES]), ("--methods", [*METHODS, *FIDELITY_METHODS])):
+        parser.add_argument(option, nargs="+", default=known, choices=known, metavar="NAME", help=", ".join(known))
     parser.add_argument("--quick", action="store_true", help="one seed of two studies, three methods of each")
     choices = parser.parse_args(arguments)
     if choices.quick:

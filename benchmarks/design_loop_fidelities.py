@@ -11,12 +11,13 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from design_loop_methods import EXACT, ITERATIONS, RAW, RESTARTS, Clock, columns
+from design_loop_methods import EXACT, ITERATIONS, RAW, RESTARTS, Believed, Clock, Fitter, columns
 from design_loop_problems import sobol
 from numpy.typing import NDArray
 
@@ -65,7 +66,7 @@ class TwoFidelities:
         assert self.function.minimum is not None
         return self.function.minimum / self._spread
 
-    @property
+    @cached_property
     def _spread(self) -> float:
         low, high = np.array(self.function.bounds).T
         grid = low + (high - low) * np.random.default_rng(0).uniform(0, 1, (4096, len(low)))
@@ -81,14 +82,6 @@ FIDELITY_STUDIES = {
 
 
 @dataclass(frozen=True)
-class TwoLevels:
-    """A BoTorch model with the fidelity as its last column, 0 or 1, and the least precise value that it was given."""
-
-    model: Any
-    best: float
-
-
-@dataclass(frozen=True)
 class LevelsFitter:
     """A model of both fidelities in the terms of `surrogates.design.Loop`.
 
@@ -99,19 +92,13 @@ class LevelsFitter:
     ours: bool
     clock: Clock
 
-    def fit(self, data: xr.Dataset, *, seed: int = 0) -> TwoLevels:
-        """Fitted to all readings."""
-        began = time.process_time()
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-            warnings.simplefilter("ignore")  # advice on scaling, jitter, and fits that end early
-            torch.manual_seed(seed)
-            model = (_ours if self.ours else _botorch)(self.schema, data, seed)
-        self.clock.seconds["fit"] += time.process_time() - began
-        dear = (data["fidelity"] == DEAR).to_numpy()
-        return TwoLevels(model, float(data["y"].to_numpy()[dear].min()))
+    def fit(self, data: xr.Dataset, *, seed: int = 0) -> Believed:
+        """Fitted to all readings; the fidelity is the model's last column, 0 or 1."""
+        make = partial(_ours, seed=seed) if self.ours else _botorch
+        return Fitter(self.schema, make, self.clock, ("fidelity", DEAR)).fit(data, seed=seed)
 
 
-def _ours(schema: Schema, data: xr.Dataset, seed: int) -> Any:
+def _ours(schema: Schema, data: xr.Dataset, *, seed: int) -> Any:
     from surrogates.design import botorch_model
 
     structures = ("ignore", "autoregressive")
@@ -119,7 +106,7 @@ def _ours(schema: Schema, data: xr.Dataset, seed: int) -> Any:
     return botorch_model(model.fit(data, seed=seed), fidelity_column=True)
 
 
-def _botorch(schema: Schema, data: xr.Dataset, seed: int) -> Any:
+def _botorch(schema: Schema, data: xr.Dataset) -> Any:
     from botorch.fit import fit_gpytorch_mll
     from botorch.models import SingleTaskMultiFidelityGP
     from gpytorch.mlls import ExactMarginalLogLikelihood
@@ -133,7 +120,7 @@ def _botorch(schema: Schema, data: xr.Dataset, seed: int) -> Any:
 
 
 def augmented_ei(
-    believed: TwoLevels, *, count: int, seed: int, pending: xr.Dataset | None, inputs: tuple[str, ...], clock: Clock
+    believed: Believed, *, count: int, seed: int, pending: xr.Dataset | None, inputs: tuple[str, ...], clock: Clock
 ) -> xr.Dataset:
     """The place and fidelity of greatest augmented expected improvement per cost."""
     from botorch.acquisition import AcquisitionFunction
@@ -187,6 +174,6 @@ def first_readings(study: TwoFidelities, seed: int, *, cheap: bool) -> xr.Datase
     parts = []
     for label, n in counts.items():
         x = sobol(n, d, generator)
-        columns = {name: ("sample", x[:, k]) for k, name in enumerate(study.names)}
-        parts.append(xr.Dataset(columns | {"y": ("sample", study(x, label)), "fidelity": ("sample", [label] * n)}))
+        places = {name: ("sample", x[:, k]) for k, name in enumerate(study.names)}
+        parts.append(xr.Dataset(places | {"y": ("sample", study(x, label)), "fidelity": ("sample", [label] * n)}))
     return xr.concat(parts, "sample")

@@ -34,7 +34,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Believed:
-    """A BoTorch model of the new task, and the least value it was given."""
+    """A BoTorch model, and the least value that it was given of what counts."""
 
     model: Any
     best: float
@@ -45,11 +45,13 @@ class Fitter:
     """A model in the terms of `surrogates.design.Loop`.
 
     make : a BoTorch model out of a table of readings
+    counts : a column and its label of the readings that the best is among; None for all
     """
 
     schema: Schema
     make: Callable[[Schema, xr.Dataset], Any]
     clock: Clock
+    counts: tuple[str, str] | None = None
 
     def fit(self, data: xr.Dataset, *, seed: int = 0) -> Believed:
         """Fitted to all readings."""
@@ -59,7 +61,7 @@ class Fitter:
             torch.manual_seed(seed)
             model = self.make(self.schema, data)
         self.clock.seconds["fit"] += time.process_time() - began
-        mine = slice(None) if self.schema.task is None else (data[self.schema.task] == NEW).to_numpy()
+        mine: Any = slice(None) if self.counts is None else (data[self.counts[0]] == self.counts[1]).to_numpy()
         return Believed(model, float(data["y"].to_numpy()[mine].min()))
 
 

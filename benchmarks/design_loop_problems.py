@@ -16,6 +16,7 @@ from functools import cached_property, partial
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from problems import random_function
 from scipy.optimize import minimize
 from scipy.stats import qmc
 
@@ -142,10 +143,7 @@ def _value(
 
 
 def _random_function(generator: np.random.Generator, d: int) -> Function:
-    """A draw of about unit variance from a Gaussian process with a squared-exponential kernel: 300 random features."""
-    w = generator.standard_normal((300, d)) / (0.25 * np.sqrt(d))
-    phase, amplitude = generator.uniform(0, 2 * np.pi, 300), generator.standard_normal(300) * np.sqrt(2 / 300)
-    return lambda x: np.asarray(np.cos(x @ w.T + phase) @ amplitude)
+    return random_function(generator, d, 0.25 * np.sqrt(d))
 
 
 def sobol(n: int, d: int, generator: np.random.Generator) -> Floats:

@@ -9,6 +9,7 @@ minutes.
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 from functools import partial
@@ -106,6 +107,8 @@ def calibrations() -> None:
 
 
 def main() -> None:
+    """Print both tables."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with threadpool_limits(1):
         indices("Ishigami", ishigami, 3, 128)
         indices("Sobol' g", g_function, 6, 128)

@@ -14,7 +14,6 @@ FILE (a JSON object a line) when it is done; what is there isn't run again.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -27,6 +26,7 @@ import xarray as xr
 from molecules_peers import METHODS, keys_of
 from molecules_tables import tables
 from numpy.typing import NDArray
+from results import append, records
 from threadpoolctl import threadpool_limits
 
 from surrogates.datasets import molecules
@@ -132,19 +132,6 @@ def judged(
     inside = (lower[known] <= y) & (y <= upper[known])
     coverage = float(inside.mean()) if np.isfinite(lower[known]).all() else None
     return {"mae": error, "relative": error / float(y.std()), "coverage": coverage, "tests": len(y)}
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    """What a file holds."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def append(path: Path, record: dict[str, Any]) -> None:
-    """One line more."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
 
 
 def study(options: argparse.Namespace) -> None:

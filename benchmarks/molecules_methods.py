@@ -26,10 +26,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from molecules import append, loaded, records
+from molecules import loaded
 from molecules_peers import keys_of
 from molecules_tables import standard_error
 from numpy.typing import NDArray
+from results import append, records
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 

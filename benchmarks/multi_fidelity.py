@@ -16,7 +16,6 @@ them and answers with what it has. Reported seconds are the processor's, on one 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import signal
 import time
@@ -30,6 +29,7 @@ import numpy as np
 from multi_fidelity_cases import COUNTS, Case, case
 from multi_fidelity_methods import Method, methods, versions
 from multi_fidelity_tables import tables
+from results import append, records
 
 from surrogates.metrics import coverage, nlpd, rmse
 
@@ -77,13 +77,6 @@ def judged(problem: Case, method: Method, limit: float) -> dict[str, Any]:
     }
 
 
-def records(path: Path) -> list[dict[str, Any]]:
-    """What a file holds."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
 def study(path: Path, chosen: dict[str, Method], functions: Sequence[str], seeds: Sequence[int], limit: float) -> None:
     """Seeds outermost, so that a part of the study says something of each function; results that are there are kept."""
     warm: set[str] = set()
@@ -98,8 +91,7 @@ def study(path: Path, chosen: dict[str, Method], functions: Sequence[str], seeds
                     warm.add(method)
                 entry = {"function": name, "seed": seed, "method": method}
                 entry |= judged(case(name, seed), chosen[method], limit)
-                with path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(entry) + "\n")
+                append(path, entry)
                 print(*(f"{value:.4g}" if isinstance(value, float) else value for value in entry.values()), flush=True)
 
 

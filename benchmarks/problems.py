@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +47,13 @@ class Field(NamedTuple):
     def __call__(self, x: Floats) -> Floats:
         """At x (n, d): (n,)."""
         return np.asarray(np.cos(x @ self.frequencies.T + self.phases) @ self.amplitudes)
+
+
+def random_function(generator: np.random.Generator, inputs: int, length: float) -> Callable[[Floats], Floats]:
+    """A draw of about unit variance from a Gaussian process with a squared-exponential kernel: 300 random features."""
+    w = generator.standard_normal((300, inputs)) / length
+    phase, amplitude = generator.uniform(0, 2 * np.pi, 300), generator.standard_normal(300) * np.sqrt(2 / 300)
+    return lambda x: np.asarray(np.cos(x @ w.T + phase) @ amplitude)
 
 
 def random_fields(n: int, *, seed: int, tasks: int = 5, shared: bool = False, places: int = 400) -> Problem:

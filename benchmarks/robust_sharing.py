@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from problems import random_function
 from threadpoolctl import threadpool_limits
 
 from surrogates import FittedHierarchicalGP, HierarchicalGP, Schema
@@ -39,13 +40,6 @@ class Family(NamedTuple):
     truth: list[Function]
     inputs: tuple[str, ...]
     outliers: int
-
-
-def random_function(generator: np.random.Generator, inputs: int, length: float) -> Function:
-    """A draw of about unit variance from a Gaussian process with a squared-exponential kernel: 300 random features."""
-    w = generator.standard_normal((300, inputs)) / length
-    phase, amplitude = generator.uniform(0, 2 * np.pi, 300), generator.standard_normal(300) * np.sqrt(2 / 300)
-    return lambda x: np.asarray(np.cos(x @ w.T + phase) @ amplitude)
 
 
 def mixed(parts: list[tuple[float, Function]], plane: Floats) -> Function:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,8 +125,6 @@ def responses(methods: Mapping[str, Fitted], rooms: Rooms) -> None:
 
 def _warms(forecaster: object, records: Records, starts: np.ndarray) -> float:
     """Share of units in which a tenth of the rated power for 4 h ever warms the room by more than 0.01 K."""
-    from dataclasses import replace
-
     more = records.power.copy()
     more[:, starts[0] + 1 : starts[0] + 17] += 0.1 * records.rated_power[:, None]
     horizon = 96
@@ -230,7 +229,8 @@ def main() -> None:
         "--rooms", nargs="*", type=Path, default=[], help="files of rooms; the shipped ones, if none is given"
     )
     parser.add_argument("--peers", choices=["none", "linear", "all"], default="linear")
-    parser.add_argument("--parts", nargs="*", default=["accuracy", "responses", "fleet", "speed"])
+    parts = ["accuracy", "responses", "fleet", "speed"]
+    parser.add_argument("--parts", nargs="*", default=parts, choices=parts)
     options = parser.parse_args()
     chosen = {"none": {}, "linear": LINEAR, "all": LINEAR | OTHERS}[options.peers]
     for path in options.rooms or [None]:

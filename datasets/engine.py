@@ -17,7 +17,7 @@ from surrogates.errors import DataError
 from surrogates.physics import machining
 from surrogates.physics.machining import Deck, SmoothField
 
-from .study import Study
+from .study import Study, is_count
 
 Floats = NDArray[np.float64]
 GAUGES = ("precise", "cheap")
@@ -233,14 +233,14 @@ def _check(
     design: str,
     grid: tuple[int, int],
 ) -> None:
-    if parts < 1:
-        raise DataError(f"parts is {parts}; at least one block is wanted")
-    if len(points) != 2 or min(points) < 0 or sum(points) < 1:
+    if not is_count(parts, 1):
+        raise DataError(f"parts is {parts}; at least one whole block is wanted")
+    if len(points) != 2 or not all(map(is_count, points)) or sum(points) < 1:
         raise DataError(f"points is {points}; (precise, cheap) counts >= 0 with at least one reading are wanted")
     for name, values in (("repeatability", repeatability), ("noise_percent", noise_percent)):
         if values is not None and not (len(values) == 2 and all(np.isfinite(v) and v >= 0 for v in values)):
             raise DataError(f"{name} is {values}; two numbers >= 0 (precise, cheap) are wanted")
     if design not in ("own", "shared"):
         raise DataError(f"design is {design!r}; choose 'own' or 'shared'")
-    if len(grid) != 2 or min(grid) < 2:
+    if len(grid) != 2 or not all(is_count(n, 2) for n in grid):
         raise DataError(f"grid is {grid}; at least 2 places along x and y are wanted")

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from surrogates.errors import DataError
 
+from .study import is_count
+
 Floats = NDArray[np.float64]
 
 
@@ -157,7 +159,7 @@ class MultiFidelityFunction:
 
     def _counts(self, points: Sequence[int], nested: bool) -> list[int]:
         counts = list(points)
-        if len(counts) != len(self.levels) or min(counts) < 0 or sum(counts) < 1:
+        if len(counts) != len(self.levels) or not all(map(is_count, counts)) or sum(counts) < 1:
             raise DataError(
                 f"points is {points}; {self.name} wants a count >= 0 for each of {self.levels}, not all of them 0"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import xarray as xr
@@ -21,3 +22,12 @@ class Study:
     observed: xr.Dataset
     truth: xr.Dataset
     parameters: Mapping[str, Any]
+
+
+def is_count(value: object, least: int = 0) -> bool:
+    """Whether this is a whole number, `least` or more.
+
+    >>> is_count(2), is_count(2.0), is_count(0, least=1)
+    (True, False, False)
+    """
+    return isinstance(value, Integral) and int(value) >= least

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from surrogates.errors import DataError
 
 from .engine import GAUGES
-from .study import Study
+from .study import Study, is_count
 
 Floats = NDArray[np.float64]
 #: (a, b, c) of each task, our choice: the paper's are not public.
@@ -98,7 +98,7 @@ def sine_tasks(
     )
     parameters = {
         "seed": seed,
-        "coefficients": [list(abc) for abc in coefficients],
+        "coefficients": [list(map(float, abc)) for abc in coefficients],
         "points": list(points),
         "replicates": replicates,
         "repeatability": list(repeatability),
@@ -141,13 +141,13 @@ def _check(
     gap: bool,
     form: str,
 ) -> None:
-    if not coefficients or not all(len(abc) == 3 and all(np.isfinite(v) for v in abc) for abc in coefficients):
+    if not len(coefficients) or not all(len(abc) == 3 and all(np.isfinite(v) for v in abc) for abc in coefficients):
         raise DataError(
             f"coefficients is {coefficients}; three numbers (a, b, c) for each of one or more tasks are wanted"
         )
-    if len(points) != 2 or min(points) < 0 or sum(points) < 1:
+    if len(points) != 2 or not all(map(is_count, points)) or sum(points) < 1:
         raise DataError(f"points is {points}; (precise, cheap) counts >= 0 with at least one place are wanted")
-    if replicates < 1:
+    if not is_count(replicates, 1):
         raise DataError(f"replicates is {replicates}; at least one reading at each place is wanted")
     if not (len(repeatability) == 2 and all(np.isfinite(v) and v >= 0 for v in repeatability)):
         raise DataError(f"repeatability is {repeatability}; two numbers >= 0 (precise, cheap) are wanted")

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from surrogates.errors import DataError
+
 Floats = NDArray[np.float64]
 
 
@@ -27,7 +29,7 @@ class Deck:
 
     Raises
     ------
-    ValueError
+    DataError
         If a size isn't positive, or the bores don't fit.
 
     Examples
@@ -44,13 +46,10 @@ class Deck:
     def __post_init__(self) -> None:
         for name in ("length", "width", "bore_radius"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be a length > 0 in metres")
-        if (
-            self.bores < 0
-            or 2 * self.bore_radius * max(self.bores, 1) >= self.length
-            or 2 * self.bore_radius >= self.width
-        ):
-            raise ValueError(
+                raise DataError(f"{name} is {getattr(self, name)}; it must be a length > 0 in metres")
+        width_of_all = 2 * self.bore_radius * self.bores
+        if self.bores < 0 or (self.bores and (width_of_all >= self.length or 2 * self.bore_radius >= self.width)):
+            raise DataError(
                 f"{self.bores} bores of radius {self.bore_radius} m don't fit into {self.length} m x {self.width} m"
             )
 
@@ -100,12 +99,12 @@ def dish(y: Floats, *, centre: float, cutter_radius: float, spindle_tilt: float)
 
     Raises
     ------
-    ValueError
+    DataError
         If the cutter doesn't reach some y.
     """
     v = np.asarray(y) - centre
     if np.size(v) and float(np.abs(v).max()) > cutter_radius:
-        raise ValueError(
+        raise DataError(
             f"the cutter of radius {cutter_radius} m doesn't reach {float(np.abs(v).max()):.4g} m from its path; "
             f"choose a larger cutter_radius"
         )

@@ -102,7 +102,9 @@ def facade_irradiance(
     """
     if not 0 <= albedo <= 1:
         raise DataError(f"albedo is {albedo}; it is the share of light that the ground reflects, in [0, 1]")
-    B, D = _irradiance(direct_normal, "direct_normal"), _irradiance(diffuse_horizontal, "diffuse_horizontal")
+    B, D = np.broadcast_arrays(
+        _irradiance(direct_normal, "direct_normal"), _irradiance(diffuse_horizontal, "diffuse_horizontal")
+    )
     altitude, azimuth = _inside(time, latitude, longitude, utc_offset, step_hours)  # (..., points)
     walls = [np.cos(altitude) * np.cos(azimuth - normal) for normal in _AZIMUTHS]
     cosine = np.stack([_while_up(c, altitude) for c in (np.sin(altitude), *walls)], axis=-1)  # (..., 5)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from surrogates.counts import whole
 from surrogates.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -133,8 +134,7 @@ def _standardised(
     y: ArrayLike, mean: ArrayLike, std: ArrayLike, task: ArrayLike, tasks: int
 ) -> tuple[Floats, Integers]:
     """z = (y - μ)/σ and codes, each (n,), checked."""
-    if isinstance(tasks, bool) or not isinstance(tasks, int | np.integer) or tasks < 1:
-        raise DataError(f"tasks is {tasks!r}; it must be an integer >= 1")
+    whole(tasks, "tasks")
     columns = {name: np.asarray(v, dtype=np.float64) for name, v in (("y", y), ("mean", mean), ("std", std))}
     codes = np.asarray(task)
     for name, column in (*columns.items(), ("task", codes)):

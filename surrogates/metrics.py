@@ -1,8 +1,8 @@
 """How good predictions are, and how honest their error bars: scores of Gaussian predictive distributions.
 
-A reading y is compared with N(μ, σ²).  NaN in `truth` means "not observed" and is left out; anything else that isn't a
-usable number is an error.  Arrays must have equal shapes; DataArrays are matched by the names of their dims and by
-their labels.  `relative_change` and `mean_rank` compare methods by their errors over tasks.
+A reading y is compared with N(μ, σ²).  NaN in `truth`, or its mask, means "not observed" and is left out; anything else
+that isn't a usable number is an error.  Arrays must have equal shapes; DataArrays are matched by the names of their dims
+and by their labels.  `relative_change` and `mean_rank` compare methods by their errors over tasks.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import rankdata
 
 from surrogates.errors import DataError, UnitsError
+from surrogates.variables import unmasked
 
 Floats = NDArray[np.float64]
 #: What the metrics take: anything NumPy makes an array of, or labelled arrays.
@@ -153,7 +154,7 @@ def mean_rank(errors: ArrayLike) -> Floats:
 
 
 def _errors(values: ArrayLike, name: str) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
+    array = unmasked(values).astype(np.float64)
     if array.ndim == 0 or array.size == 0:
         raise DataError(f"{name} has shape {array.shape}; errors of one task or more are expected")
     if bad := int((~np.isfinite(array) | (array < 0)).sum()):
@@ -337,7 +338,7 @@ def _matched(named: Mapping[str, Values]) -> list[Floats]:
     if labelled and len(labelled) < len(named):
         bare = [name for name in named if name not in labelled]
         raise DataError(f"{list(labelled)} are DataArrays, {bare} not; give all of them with labels, or none")
-    arrays = _aligned(labelled) if labelled else {name: np.asarray(values) for name, values in named.items()}
+    arrays = _aligned(labelled) if labelled else {name: unmasked(values) for name, values in named.items()}
     first, wanted = next((name, array.shape) for name, array in arrays.items())
     for name, array in arrays.items():
         if array.shape != wanted:

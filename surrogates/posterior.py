@@ -75,6 +75,17 @@ def mix_slopes(parts: Sequence[Slopes], moments: Sequence[Moments], weights: Flo
     return Slopes(mean, variance)
 
 
+def deviation_slopes(variance_slopes: Floats, variance: Floats) -> Floats:
+    """Derivatives of the standard deviation, ∂σ = ∂v/2σ, from the variance's (m, d) and itself (m,); NaN where it is 0.
+
+    >>> deviation_slopes(np.array([[4.0], [0.0]]), np.array([4.0, 0.0]))
+    array([[ 1.],
+           [nan]])
+    """
+    twice = 2 * np.sqrt(variance)[:, None]
+    return np.asarray(np.divide(variance_slopes, twice, out=np.full(variance_slopes.shape, np.nan), where=twice > 0))
+
+
 def mix_covariances(covariances: Sequence[Floats], means: Sequence[Floats], weights: Floats) -> Floats:
     """Joint covariance (m, m) of a mixture of Gaussians with these covariances (m, m) and means (m,)."""
     centre = sum((w * mean for w, mean in zip(weights, means, strict=True)), np.zeros_like(means[0]))

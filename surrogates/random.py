@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from surrogates.counts import whole
+
 
 def streams(seed: int, n: int) -> list[torch.Generator]:
     """Independent random generators, one for each thing that is drawn.
@@ -24,7 +26,7 @@ def streams(seed: int, n: int) -> list[torch.Generator]:
 
     Raises
     ------
-    ValueError
+    DataError
         If `seed` or `n` isn't an integer >= 0.
 
     Examples
@@ -33,13 +35,7 @@ def streams(seed: int, n: int) -> list[torch.Generator]:
     >>> torch.equal(torch.rand(3, generator=weights), torch.rand(3, generator=noise))
     False
     """
-    checked, count = _natural(seed, "seed"), _natural(n, "n")
+    checked, count = whole(seed, "seed", least=0), whole(n, "n", least=0)
     # twice as many words as streams, so that words met before can be left out; prefixes don't depend on the length
     words = np.random.SeedSequence(checked).generate_state(2 * count + 16).tolist()
     return [torch.Generator().manual_seed(word) for word in list(dict.fromkeys(words))[:count]]
-
-
-def _natural(value: int, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-        raise ValueError(f"{name} is {value!r}; it must be an integer >= 0")
-    return int(value)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -14,6 +20,17 @@ class Estimate:
     value: float
     spread: float
     units: str
+
+    @staticmethod
+    def of_draws(values: Floats, weights: Floats, units: str | None = None) -> Estimate:
+        """Weighted mean and spread of a quantity's values (k,) at k draws.  weights: (k,), sum to one.
+
+        >>> Estimate.of_draws(np.array([1.0, 3.0]), np.array([0.5, 0.5]), "mm")
+        Estimate(value=2.0, spread=1.0, units='mm')
+        """
+        mean = float(weights @ values)
+        spread = math.sqrt(float(weights @ (values - mean) ** 2)) if len(values) > 1 else 0.0
+        return Estimate(mean, spread, units or "")
 
     def __str__(self) -> str:
         spread = f" ± {self.spread:.2g}" if self.spread > 0 else ""
@@ -26,7 +43,8 @@ class FitReport:
 
     outcome : how the minimisation ended, in words; is_success : whether it reached a minimum
     log_evidence : restricted log-likelihood at its mode, in the target's units; comparable between models with the same
-        trend on the same data, but no integral over the hyper-parameters: models with more of them score higher
+        trend on the same data, but no integral over the hyper-parameters: models with more of them score higher. Of
+        `MultiFidelityGP`: of its most probable structure, hyper-parameters integrated
     trace : objective after each accepted step
     jitter : what was added to a covariance matrix's diagonal
     draws, effective_draws : hyper-parameter draws that predictions average over, and how many equal ones they count for

@@ -1,12 +1,12 @@
 """The border of the library: labelled xarray data in, plain float64 arrays inside, labelled answers out.
 
-Only this module translates between names, labels and units on one side and arrays on the other.
+Only here, with `labels` and `vectors`, names, labels and units are translated into arrays and back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,14 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from surrogates.errors import DataError
+from surrogates.labels import Label as Label
+from surrogates.labels import codes_of
 from surrogates.units import Units, convert
-from surrogates.variables import finite, flat, numbers, units_of
+from surrogates.variables import finite, numbers, units_of, unmasked
 from surrogates.vectors import OwnDim, Vectors, gather, own_dims, require_own_dims
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-#: A task or fidelity label, as it stands in the data.
-Label = str | int | float | bool
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,6 @@ class Vocabulary:
     units: Mapping[str, Units]
     own_dims: Mapping[str, OwnDim] = field(default_factory=dict)
     categories: Mapping[str, tuple[Label | None, ...]] = field(default_factory=dict)
-
-    def with_tasks(self, tasks: tuple[Label | None, ...]) -> Vocabulary:
-        """The same vocabulary with these tasks."""
-        return replace(self, tasks=tasks)
 
 
 @dataclass(frozen=True)
@@ -173,14 +169,14 @@ class Schema:
         labels: dict[str, tuple[Label | None, ...]] = dict(vocabulary.categories) if vocabulary else {}
         codes = {}
         for name in labels if vocabulary else categorical:
-            labels[name], code, _ = _codes(dataset, name, sizes, observed, labels.get(name), append=True)
+            labels[name], code, _ = codes_of(dataset, name, sizes, observed, labels.get(name), append=True)
             codes[name] = code.astype(np.float64)
         places, x = self._places(dataset, own, sizes, units, observed, codes)
         variance = None if self.noise is None else self._variance(dataset, self.noise, sizes, units, observed)
         known = vocabulary.tasks if vocabulary else None
-        tasks, task, empty = _codes(dataset, self.task, sizes, observed, known, append=True)
+        tasks, task, empty = codes_of(dataset, self.task, sizes, observed, known, append=True)
         levels = vocabulary.fidelities if vocabulary else None
-        fidelities, fidelity, _ = _codes(dataset, self.fidelity, sizes, observed, levels, append=False)
+        fidelities, fidelity, _ = codes_of(dataset, self.fidelity, sizes, observed, levels, append=False)
         notes = tuple(
             f"{self.task} {label!r} has no observed {self.target!r}: it is not part of the model" for label in empty
         )
@@ -207,14 +203,14 @@ class Schema:
         sizes = {dim: dataset.sizes[dim] for dim in dims}
         everything = np.ones(int(np.prod(list(sizes.values()), dtype=np.int64)), dtype=bool)
         codes = {
-            name: _codes(dataset, name, sizes, everything, known, append=False)[1].astype(np.float64)
+            name: codes_of(dataset, name, sizes, everything, known, append=False)[1].astype(np.float64)
             for name, known in vocabulary.categories.items()
         }
         places, x = self._places(dataset, own, sizes, vocabulary.units, everything, codes)
-        _, task, _ = _codes(dataset, self.task, sizes, everything, vocabulary.tasks, append=False)
+        _, task, _ = codes_of(dataset, self.task, sizes, everything, vocabulary.tasks, append=False)
         fidelity = variance = None
         if fidelity_name is not None:
-            _, fidelity, _ = _codes(dataset, fidelity_name, sizes, everything, vocabulary.fidelities, append=False)
+            _, fidelity, _ = codes_of(dataset, fidelity_name, sizes, everything, vocabulary.fidelities, append=False)
         if noise_name is not None and set(map(str, dataset[noise_name].dims)) <= set(dims):
             variance = self._variance(dataset, noise_name, sizes, vocabulary.units, everything, missing=True)
         frame = dataset.drop_vars([str(name) for name in dataset.data_vars if not set(dataset[name].dims) <= set(dims)])
@@ -303,7 +299,7 @@ def as_dataset(
     x: ArrayLike,
     y: ArrayLike | None = None,
     *,
-    inputs: Sequence[str],
+    inputs: str | Sequence[str],
     target: str = "y",
     task: ArrayLike | None = None,
     fidelity: ArrayLike | None = None,
@@ -314,7 +310,7 @@ def as_dataset(
     ----------
     x : (n, d) inputs, or (n,) for one input
     y : (n,) targets, or None for places to predict at
-    inputs : d names
+    inputs : d names, or one name
     target : name of the target
     task, fidelity : (n,) labels; they become the variables ``task`` and ``fidelity``
 
@@ -328,29 +324,23 @@ def as_dataset(
     >>> as_dataset([[0.0], [1.0]], [2.0, 3.0], inputs=["x"], task=["a", "b"]).sizes["sample"]
     2
     """
-    table = _unmasked(x)
+    inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+    table = unmasked(x)
     table = table[:, None] if table.ndim == 1 else table
     if table.ndim != 2 or table.shape[1] != len(inputs):
-        raise DataError(f"x has shape {table.shape}; {len(inputs)} inputs {tuple(inputs)} want (n, {len(inputs)})")
+        raise DataError(f"x has shape {table.shape}; {len(inputs)} inputs {inputs} want (n, {len(inputs)})")
     columns: dict[str, NDArray[Any]] = {name: table[:, k] for k, name in enumerate(inputs)}
     for name, values in ((target, y), ("task", task), ("fidelity", fidelity)):
         if values is not None:
             if name in columns:
                 raise DataError(f"the name {name!r} is used twice; every variable needs a name of its own")
-            column = _unmasked(values)
+            column = unmasked(values)
             if column.shape != (len(table),):
                 raise DataError(
                     f"{name!r} has shape {column.shape}; x has {len(table)} rows, so it must be ({len(table)},)"
                 )
             columns[name] = column
     return xr.Dataset({name: ("sample", column) for name, column in columns.items()})
-
-
-def _unmasked(values: ArrayLike) -> NDArray[Any]:
-    """As an array; masked entries, which NumPy would unmask, become NaN."""
-    if isinstance(values, np.ma.MaskedArray):
-        return np.where(np.ma.getmaskarray(values), np.nan, values.data.astype(np.float64))
-    return np.asarray(values)
 
 
 def as_labelled(data: xr.Dataset | pd.DataFrame) -> xr.Dataset:
@@ -381,52 +371,3 @@ def _dims_of(
     order = [str(dim) for dim in dataset[first].dims] if first in dataset.variables else []
     order += [str(dim) for dim in dataset.sizes if str(dim) not in order]
     return tuple(dim for dim in order if dim in used)
-
-
-def _codes(
-    dataset: xr.Dataset,
-    name: str | None,
-    sizes: Mapping[str, int],
-    keep: NDArray[np.bool_],
-    known: tuple[Label | None, ...] | None,
-    *,
-    append: bool,
-) -> tuple[tuple[Label | None, ...], Integers, list[Label]]:
-    """Labels, the position of each kept row's label, and labels that only dropped rows have."""
-    count = int(keep.sum())
-    if name is None:
-        return (None,), np.zeros(count, dtype=np.int64), []
-    everything = flat(dataset[name], sizes)
-    if everything.dtype.kind in "mM":
-        raise DataError(f"variable {name!r} has labels of dtype {everything.dtype}; convert them to text first")
-    missing = pd.isna(everything[keep])
-    if missing.any():
-        raise DataError(f"variable {name!r} has {int(missing.sum())} missing labels; every reading needs one")
-    try:
-        found, position = np.unique(everything[keep], return_inverse=True)
-    except TypeError as error:
-        kinds = sorted({type(label).__name__ for label in everything[keep]})
-        raise DataError(
-            f"variable {name!r} has labels that can't be sorted, of types {', '.join(kinds)}; give all the same type"
-        ) from error
-    labels: list[Label] = [label.item() if isinstance(label, np.generic) else label for label in found]
-    dropped = everything[~keep]
-    held = set(labels)  # labels may be as many as readings
-    empty = [label for label in np.unique(dropped[~pd.isna(dropped)]).tolist() if label not in held]
-    if known is None:
-        return tuple(labels), position.reshape(-1).astype(np.int64), empty
-    place = {label: position for position, label in enumerate(known)}
-    new = [label for label in labels if label not in place]
-    if new and not append:
-        raise DataError(
-            f"unknown {name} {', '.join(map(repr, new))}; the model knows {', '.join(map(repr, known))}; "
-            f"correct the label, or add its observations first (update for a new task, fit for a new fidelity)"
-        )
-    types = {type(label).__name__ for label in known}
-    odd = [label for label in new if type(label).__name__ not in types]
-    if odd:
-        raise DataError(f"{name} {odd[0]!r} is of type {type(odd[0]).__name__}, the model's are of {', '.join(types)}")
-    full = (*known, *new)
-    place |= {label: len(known) + position for position, label in enumerate(new)}
-    lookup = np.array([place[label] for label in labels], dtype=np.int64)
-    return full, lookup[position.reshape(-1)] if len(labels) else np.zeros(0, dtype=np.int64), empty

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from surrogates.errors import DataError
 from surrogates.units import Units
@@ -19,6 +19,20 @@ def units_of(variable: xr.DataArray) -> Units:
     """``attrs["units"]`` as text, or None."""
     units = variable.attrs.get("units")
     return None if units is None else str(units)
+
+
+def unmasked(values: ArrayLike) -> NDArray[Any]:
+    """As an array; masked entries, which NumPy would unmask, become NaN, or None among labels."""
+    if not isinstance(values, np.ma.MaskedArray):
+        return np.asarray(values)
+    mask = np.ma.getmaskarray(values)
+    if not mask.any():
+        return np.asarray(values.data)
+    if values.dtype.kind in "fiub":
+        return np.asarray(np.where(mask, np.nan, values.data.astype(np.float64)))
+    labels = np.array(values.data, dtype=object)
+    labels[mask] = None
+    return labels
 
 
 def flat(variable: xr.DataArray, sizes: Mapping[str, int]) -> NDArray[Any]:

@@ -20,9 +20,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-GROUND = {"errors", "random", "progress", "structures"}
+GROUND = {"errors", "counts", "random", "progress", "structures"}
 BASE = GROUND | {"schema", "units", "posterior", "scaling", "linalg", "metrics", "report", "persistence", "plots"}
-BASE |= {"figures", "variables", "vectors", "calibration", "health", "explore"}
+BASE |= {"figures", "labels", "variables", "vectors", "calibration", "health", "explore"}
 FAMILIES = {"gp", "control", "battery", "molecules"}
 BELOW_DESIGN = BASE | {"training", "networks"} | FAMILIES
 TOP = {"loading", "__init__", "__main__", "cli"}
@@ -185,6 +185,7 @@ def packages_not_as_declared(root: Path) -> list[str]:
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
     declared = project["packages"]
     tree = [module.name for module in modules(root).values() if module.path.name == "__init__.py"]
+    tree += ["surrogates.examples"] if (root / "examples").is_dir() else []  # scripts, which are installed to be run
     wrong = [f"pyproject's packages lack {name}" for name in tree if name not in declared]
     wrong += [f"pyproject's packages name {name}, which isn't there" for name in declared if name not in tree]
     wrong += [f"pyproject's packages name {name} twice" for name in set(declared) if declared.count(name) > 1]
@@ -405,7 +406,7 @@ def small(tmp_path: Path) -> Path:
         (tmp_path / name).touch()
     (tmp_path / "pyproject.toml").write_text(
         '[tool.setuptools]\npackages = ["surrogates", "surrogates.gp", "surrogates.training", "surrogates.physics",'
-        ' "surrogates.datasets"]\n'
+        ' "surrogates.datasets", "surrogates.examples"]\n'
     )
     for name, link in LINKS.items():
         (tmp_path / "surrogates" / name).symlink_to(link)

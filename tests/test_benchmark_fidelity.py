@@ -16,6 +16,7 @@ import multi_fidelity as benchmark
 from multi_fidelity_cases import COUNTS, MISLEADING, Case, case, nested_designs
 from multi_fidelity_methods import Answer, methods
 from multi_fidelity_tables import AUTO, IGNORE, medians, regrets, scores, tables
+from results import records
 
 from surrogates import HierarchicalGP, Schema
 from surrogates.datasets import FUNCTIONS
@@ -114,7 +115,7 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert seen == [("forrester", 0, 2), ("forrester", 0, 1000)]  # the first call isn't timed
     benchmark.study(out, {"alone": spy}, ["forrester", "currin"], [0, 1], 60.0)
     assert seen[3:] == [("currin", 0, 1000), ("forrester", 1, 1000), ("currin", 1, 1000)]
-    found = benchmark.records(out)
+    found = records(out)
     assert [(entry["function"], entry["seed"]) for entry in found] == [
         ("forrester", 0), ("currin", 0), ("forrester", 1), ("currin", 1),
     ]  # fmt: skip

@@ -17,6 +17,7 @@ import molecules as benchmark
 import molecules_methods as methods
 import molecules_peers as peers
 import molecules_tables as tables
+from results import append, records
 
 from surrogates.datasets.molecules import Molecules, qm9, solvation
 
@@ -81,8 +82,8 @@ def test_a_run_on_thirty_labels(method: str, tmp_path: Path) -> None:
         assert entry["tests"] == 128  # a fifth of 642
         assert 0.02 < entry["relative"] < 0.7  # a guess without molecules gets about 0.8
         assert 0.6 < entry["coverage"] <= 1
-    benchmark.append(tmp_path / "records", found)
-    assert benchmark.records(tmp_path / "records") == [found]
+    append(tmp_path / "records", found)
+    assert records(tmp_path / "records") == [found]
     assert benchmark.one(run._replace(labels=5000), data, ("smiles",)) is None
 
 

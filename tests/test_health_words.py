@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -96,7 +98,7 @@ def test_the_words(health: HealthReport) -> None:
 
 def test_every_variable_has_its_dims_name_and_units(health: HealthReport) -> None:
     data = health.to_dataset()
-    wanted = {name: (("reading",), *told) for name, told in OF_READINGS.items()}
+    wanted: dict[str, Any] = {name: (("reading",), *told) for name, told in OF_READINGS.items()}
     for prefix, dims in (("", ()), ("task_", ("task",)), ("fidelity_", ("fidelity",)), ("cell_", ("task", "fidelity"))):
         for name, told in NAMES.items():
             wanted[prefix + name] = ((*dims, "level") if name == "coverage" else dims, *told)
@@ -120,8 +122,8 @@ def test_every_variable_has_its_dims_name_and_units(health: HealthReport) -> Non
     assert data["input"].to_numpy().tolist() == ["x"]
     assert data["input_units"].to_numpy().tolist() == ["mm"]
     np.testing.assert_array_equal(data["place"], np.arange(6)[:, None] / 10)
-    told = {name: data.attrs[name] for name in ("target", "units", "task_name", "fidelity_name", "bounds")}
-    assert told == {
+    attrs = {name: data.attrs[name] for name in ("target", "units", "task_name", "fidelity_name", "bounds")}
+    assert attrs == {
         "target": "y",
         "units": "K",
         "task_name": "part",

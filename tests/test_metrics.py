@@ -29,6 +29,15 @@ def draws(n: int, *, seed: int) -> tuple[Any, Any, Any]:
     return mean + std * rng.normal(size=n), mean, std
 
 
+def test_masked_readings_are_not_observed() -> None:
+    truth = np.ma.masked_array([1.0, 99.0], mask=[False, True])
+    assert rmse(truth, [3.0, 3.0]) == 2.0
+    with pytest.raises(DataError, match="mean has 1 entries that are NaN"):
+        rmse([1.0, 2.0], truth)
+    with pytest.raises(DataError, match="errors has 1 entries that are NaN"):
+        relative_change(truth, [1.0, 1.0])
+
+
 @settings(deadline=None)
 @given(y=FINITE, mean=FINITE, std=SPREAD)
 def test_against_scipy_and_scoringrules(y: float, mean: float, std: float) -> None:

@@ -186,7 +186,6 @@ def test_a_known_vocabulary_keeps_its_positions_and_takes_new_tasks() -> None:
     more = FULL.encode(table(part=np.array(["a", "A", "c", "b"])), vocabulary=known)
     assert more.vocabulary.tasks == ("a", "b", "A", "c")
     assert_array_equal(more.task, [0, 2, 3, 1])
-    assert known.with_tasks(("z",)) == Vocabulary(("z",), known.fidelities, known.units)
 
 
 def test_reading_changes_nothing() -> None:

@@ -25,6 +25,27 @@ def test_masked_inputs_are_refused() -> None:
         Schema("x", "y").encode(as_dataset(x, [1.0, 2.0], inputs=["x"]))
 
 
+def test_masked_labels_are_missing_or_kept() -> None:
+    label = np.ma.masked_array(["a", "?", "b"], mask=[False, True, False])
+    data = as_dataset([0.0, 1.0, 2.0], [1.0, 2.0, 3.0], inputs=["x"], task=label)
+    with pytest.raises(DataError, match="'task' has 1 missing labels"):
+        SCHEMA.encode(data)
+    whole = np.ma.masked_array([3, 7, 3])
+    assert SCHEMA.encode(data.assign(task=as_dataset(whole, inputs=["n"])["n"])).vocabulary.tasks == (3, 7)
+
+
+def test_one_input_may_be_named_by_a_text() -> None:
+    """As in `Schema`; a text taken letter by letter would name two columns "a" and "b"."""
+    assert list(as_dataset([0.0, 1.0], inputs="speed").data_vars) == ["speed"]
+    with pytest.raises(DataError, match=r"x has shape \(1, 2\); 1 inputs \('ab',\) want"):
+        as_dataset([[0.0, 1.0]], inputs="ab")
+
+
+def test_labels_without_a_reading_may_be_of_any_type() -> None:
+    data = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0], "y": [1.0, 2.0, np.nan, np.nan], "task": ["a", "b", 3, "q"]})
+    assert [note[:8] for note in SCHEMA.encode(data).notes] == ["task 3 h", "task 'q'"]
+
+
 @pytest.mark.parametrize(("inputs", "target"), [(["y"], "y"), (["x"], "task")])
 def test_a_name_used_twice_loses_nothing(inputs: list[str], target: str) -> None:
     with pytest.raises(DataError, match="is used twice"):

@@ -55,6 +55,7 @@ class Batch(NamedTuple):
 def cases_of(family: Family, points: Tensor) -> Cases:
     """The cases at inputs `points` (B, d), in the order of `family.inputs`."""
     problem = family.problem
+    points = torch.as_tensor(points, dtype=torch.float64)
     B = len(points)
     if points.ndim != 2 or points.shape[1] != len(family.inputs):
         raise ProblemError(
@@ -99,7 +100,12 @@ def solve_points(
     ------
     NumericalError
         If the middle of the ranges has no extremal that can be found. Other cases that fail aren't `converged`.
+    ProblemError
+        If there are no points, or they have another number of columns.
     """
+    points = torch.as_tensor(points, dtype=torch.float64)
+    if not len(points):
+        raise ProblemError("there are no points; give at least one")
     system = EulerLagrange(family.problem)
     cases = cases_of(family, points)
     scaled = _to_unit(family, points)

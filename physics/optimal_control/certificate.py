@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from surrogates.errors import ProblemError
+
 from .collocation import Cases, Collocation, Extremals
 from .mesh import derivative, gauss, interpolation
 from .newton import Solved, solve_cases
 from .realise import realise
+from .scaling import natural_scales
 
 #: relative size of a Newton step up to which it is the error to a few per cent
 TRUSTED_STEP = 1e-2
+#: share of a problem's natural scales below which a case has no size of its own: at rest, all that is left is rounding
+AT_REST = 1e-9
 #: how far controls may be from minimisers of H, relative to the largest control
 STATIONARY = 1e-5
 
@@ -24,7 +30,8 @@ class Certificate(NamedTuple):
 
     error : estimated relative L2 distance of the controls from those of the extremal nearby: what Newton's method changes
         in them, over their size. One step where that is small; to its end where it isn't. Infinite where Newton's method
-        finds no extremal nearby, or no minimiser of H. That extremal may be one of several local minima
+        finds no extremal nearby, or no minimiser of H. That extremal may be one of several local minima. A case at rest
+        has no size of its own: this is relative to 1e-9 of the problem's `natural_scales` at least, and so is what follows
     residual : largest |z' - F| in the equations, relative to the components' largest values over the horizon
     hamiltonian_drift : (max H - min H) / max |L|; NaN where t enters the problem, for then H isn't constant
     cost_gap : (J(u) - J*) / |J*|, with J(u) the cost of the motion under the controls, integrated, and J* that of the
@@ -58,7 +65,8 @@ def certify(collocation: Collocation, cases: Cases, at: Extremals, *, controls: 
     (1975), section 2.3.
     """
     one = polish(collocation, cases, at)
-    scale = at.Z.abs().amax((1, 2)).clamp(min=1e-150)
+    least = _least_sizes(collocation)
+    scale = torch.maximum(at.Z.abs().amax((1, 2)), least.z)
     size = ((one.Z - at.Z).abs().amax((1, 2)) / scale).amax(-1)
     doubtful = ((size > TRUSTED_STEP) | ~size.isfinite()).nonzero()[:, 0]
     J = collocation.cost(cases, one)
@@ -77,7 +85,7 @@ def certify(collocation: Collocation, cases: Cases, at: Extremals, *, controls: 
     given = torch.tensor([v is not None for v in collocation.system.problem.given_at_ends[1]])
     miss = torch.where(given, real.x[:, -1, -1] - cases.final, 0.0)
     gap = real.J - J + (one.Z[:, -1, -1, n:] * miss).sum(-1)
-    gap = gap / torch.maximum(J.abs(), 1e-9 * J.abs().nan_to_num().amax()).clamp(min=1e-150)
+    gap = gap / J.abs().clamp(min=least.J)
     t, q = _node_times(collocation, cases, one)
     u = controls_at_nodes(collocation, cases, one)
     lost = collocation.system.stationarity(t, one.Z, u, q).amax((1, 2)) > STATIONARY
@@ -107,9 +115,7 @@ def control_distance(collocation: Collocation, cases: Cases, at: Extremals, trut
 
 def relative_distance(collocation: Collocation, u: Tensor, truth: Tensor) -> Tensor:
     """|u - truth| / |truth| in L2 over the horizon, of nodal values (B, K, d + 1, m), (B,)."""
-    size = _norm(collocation, truth)
-    # a case at rest has no size of its own: it is measured by the others'
-    return _norm(collocation, u - truth) / torch.maximum(size, 1e-9 * size.nan_to_num().amax()).clamp(min=1e-150)
+    return _norm(collocation, u - truth) / _norm(collocation, truth).clamp(min=_least_sizes(collocation).u)
 
 
 def equation_residual(collocation: Collocation, cases: Cases, at: Extremals) -> Tensor:
@@ -122,7 +128,7 @@ def equation_residual(collocation: Collocation, cases: Cases, at: Extremals) -> 
     z, dz = (torch.einsum("ij,bkjc->bkic", rows, at.Z) for rows in (P, D))
     F = collocation.system.field(t, z, cases.q[:, None, None].expand(*t.shape, -1)).F
     r = dz / collocation.mesh.lengths[:, None, None] - span[..., None] * F
-    return (r.abs().amax((1, 2)) / at.Z.abs().amax((1, 2)).clamp(min=1e-150)).amax(-1)
+    return (r.abs().amax((1, 2)) / torch.maximum(at.Z.abs().amax((1, 2)), _least_sizes(collocation).z)).amax(-1)
 
 
 def hamiltonian_drift(collocation: Collocation, cases: Cases, at: Extremals) -> Tensor:
@@ -135,7 +141,27 @@ def hamiltonian_drift(collocation: Collocation, cases: Cases, at: Extremals) -> 
     size = field.L.abs().amax((1, 2))
     p, f = at.Z.chunk(2, -1)[1], field.F.chunk(2, -1)[0]
     # without running cost, H = p'f; its parts give the size
-    return drift / torch.where(size > 0, size, (p * f).abs().sum(-1).amax((1, 2))).clamp(min=1e-150)
+    size = torch.where(size > 0, size, (p * f).abs().sum(-1).amax((1, 2)))
+    return drift / torch.maximum(size, _least_sizes(collocation).J / (at.T - cases.t0))
+
+
+class _Sizes(NamedTuple):
+    z: Tensor  # (2n,)
+    u: float  # of the norm of all controls
+    J: float
+
+
+def _least_sizes(collocation: Collocation) -> _Sizes:
+    """What errors are measured by at least: a share of the problem's own scales, whatever other cases there are."""
+    problem = collocation.system.problem
+    try:
+        scales = natural_scales(problem)
+    except ProblemError:  # they aren't finite: then only rounding itself is kept out
+        return _Sizes(torch.full((2 * problem.state_size,), 1e-150, dtype=torch.float64), 1e-150, 1e-150)
+    D_x = torch.tensor(scales.state, dtype=torch.float64)
+    z = AT_REST * torch.cat([D_x, scales.cost / D_x])
+    # near rest costs are of second order
+    return _Sizes(z, AT_REST * math.hypot(*scales.control), AT_REST**2 * scales.cost)
 
 
 def _node_times(collocation: Collocation, cases: Cases, at: Extremals) -> tuple[Tensor, Tensor]:

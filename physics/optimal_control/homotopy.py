@@ -23,8 +23,8 @@ from .newton import Solved, solve_cases
 from .problem import EndCost, Law, Parameters, Problem
 
 Floats = NDArray[np.float64]
-#: the parameter that leads from one problem to the other
-λ = "homotopy"
+#: the parameter that leads from one problem to the other; no name that a user's own may have
+λ = "λ of the homotopy"
 #: rates of the uncontrolled motion that are computed at most
 MOST_RATES = 50_000
 

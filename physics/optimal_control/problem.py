@@ -117,6 +117,8 @@ class Problem:
         twice = [name for name in self.parameters if name in (*self.states, *self.controls)]
         if twice:
             raise ProblemError(f"{twice[0]!r} names a parameter and a component; choose other names")
+        if both := [name for name in self.controls if name in self.states]:
+            raise ProblemError(f"{both[0]!r} names a state and a control; choose other names")
         if self.running_cost is None and self.terminal_cost is None and self.initial_cost is None:
             raise ProblemError("there is nothing to minimise; give a running_cost, a terminal_cost or both")
         check_functions(self)
@@ -218,7 +220,15 @@ class Family:
             raise ProblemError(
                 f"parameter {min(unknown)!r} is unknown; the problem has {sorted(self.problem.parameters)}"
             )
+        given = dict(zip(self.problem.states, self.problem.initial_state, strict=True))
+        for name in self.initial_state:
+            if name not in given:
+                raise ProblemError(f"state {name!r} is unknown; the problem has {list(given)}")
+            if given[name] is None:
+                raise ProblemError(f"the initial value of {name!r} is free, so it can't be given a range")
         if self.initial_time is not None:
+            if "initial_time" in (*self.initial_state, *self.parameters):
+                raise ProblemError("'initial_time' names an input of its own beside t0; rename that state or parameter")
             _, last = _interval(self.initial_time, "the range of initial_time", BELOW)
             if last >= self.problem.horizon[1]:
                 raise ProblemError(
@@ -249,8 +259,6 @@ def _state_ranges(problem: Problem, given: Sequence[Interval | float] | None) ->
     ranges = {}
     for name, entry, nominal in zip(problem.states, given, problem.initial_state, strict=True):
         if not isinstance(entry, int | float):  # tuples, lists, arrays
-            if nominal is None:
-                raise ProblemError(f"the initial value of {name!r} is free, so it can't be given a range")
             ranges[name] = _interval(entry, f"the range of {name!r}", BELOW)
         elif entry != nominal:
             raise ProblemError(

@@ -98,13 +98,15 @@ class Battery:
         Raises
         ------
         DataError
-            If a shape doesn't fit, a value isn't finite, the band is empty, or powers and factors aren't positive.
+            If a shape doesn't fit, a value isn't finite, the band is empty, or powers, gains and factors aren't positive.
         """
         if not rated_power > 0:
             raise DataError(f"rated_power of unit {unit!r} is {rated_power}; it must be > 0 kW")
         draws = stores.batch[0] if len(stores.batch) == 1 else len(np.atleast_2d(np.asarray(baseline)))
         if len(stores.batch) > 1:
             raise DataError(f"stores have batch dimensions {tuple(stores.batch)}; give one dimension of draws, or none")
+        if not bool((stores.plug > 0).all()):
+            raise DataError(f"the gain of unit {unit!r} is 0 K/h per kW: power that moves nothing makes no battery")
         power = over_draws(baseline, draws, len(time), "baseline")
         limit = over_draws(rated_power if power_limit is None else power_limit, draws, len(time), "power_limit")
         over_time = {

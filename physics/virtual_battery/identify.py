@@ -64,7 +64,7 @@ class Identifiability(NamedTuple):
         if unknown:
             raise DataError(f"{sorted(unknown)} are not parameters of this room; they are {self.names}")
         direction = np.array([exponents.get(name, 0.0) for name in self.names])
-        return bool(np.abs(self.null @ direction).max(initial=0.0) < 1e-6 * np.abs(direction).max())
+        return bool(np.abs(self.null @ direction).max(initial=0.0) <= 1e-6 * np.abs(direction).max())
 
 
 def identifiability(
@@ -92,7 +92,8 @@ def identifiability(
     Raises
     ------
     DataError
-        If the stores have a batch dimension, no gain, or the apertures don't fit.
+        If the stores have a batch dimension or no gain, the apertures don't fit, or `parameters` or `moving` name
+        something else.
 
     Examples
     --------
@@ -103,6 +104,8 @@ def identifiability(
     """
     if stores.batch:
         raise DataError(f"the stores have batch dimensions {tuple(stores.batch)}; give one room at a time")
+    if parameters not in ("rates", "physical"):
+        raise DataError(f"parameters is {parameters!r}; it must be 'rates' or 'physical'")
     if len(apertures) not in {0, min(stores.count, 2)}:
         raise DataError(f"{len(apertures)} apertures came; give none, or one for the air and one for the inner mass")
     for name in moving:
@@ -115,7 +118,8 @@ def identifiability(
     names = tuple(name for name, x in values.items() if float(x) > 0)
     # the frequencies between and around the room's own
     λ = stores.modes()[0].numpy()
-    slow, fast = max(float(λ[0]), 1e-6 * float(λ[-1])), float(λ[-1])
+    fast = float(λ[-1]) or 1.0  # a closed room of one store forgets nothing, and any frequency will do
+    slow = max(float(λ[0]), 1e-6 * fast)
     frequencies = torch.from_numpy(np.geomspace(slow / 10, fast * 10, 60))
 
     def responses(logs: Tensor) -> Tensor:

@@ -165,6 +165,10 @@ class Stores:
                 rates |= {"k2": 1 / (p["mass_to_deep"] * Cm), "kr2": 1 / (p["mass_to_deep"] * p["deep_capacity"])}
         elif "deep_capacity" in p:
             raise DataError("deep_capacity came without mass_capacity; a deep mass needs an inner mass to hang on")
+        elif bool(torch.isfinite(p["mass_to_outdoor"]).any()):
+            raise DataError(
+                "mass_to_outdoor came without mass_capacity; give the mass, or add the path to air_to_outdoor"
+            )
         return cls.from_rates(ko=rates.pop("ko"), **rates, mode=mode)
 
     def resistances(self, cop: Tensor | float | None = None) -> Resistances:

@@ -207,16 +207,16 @@ def _meet(
     keep = judged(records, starts, ahead, round(recipe.warm_up / step_hours))
     predicted = forecast(fit.θ, layout, records, starts, len(ahead), features)
     errors = np.where(keep, predicted - records.indoor[:, starts[:, None] + ahead], np.nan)
-    before = np.full_like(errors, np.nan)
-    old = starts >= records.steps_per_day
-    if old.any() and len(ahead) <= records.steps_per_day:
-        then = starts[old] - records.steps_per_day
+    before, day = np.full_like(errors, np.nan), records.steps_per_day
+    old = starts >= day
+    if old.any():
+        then = starts[old] - day
         missed = forecast(fit.θ, layout, records, then, len(ahead), features) - records.indoor[:, then[:, None] + ahead]
         before[:, old] = np.where(judged(records, then, ahead, round(recipe.warm_up / step_hours)), missed, np.nan)
     place = slice(0, layout.cooling + 1)
     deviation = np.sqrt(np.einsum("upp->up", np.linalg.inv(fit.precision)))[:, place]
     own = own_errors(fit.θ, layout, stretch, step_hours)
-    shared = _shared_error(fit.θ, layout, records, starts[::SPARSE], features)
+    shared = _shared_error(fit.θ, layout, records, starts[starts + day < records.steps][::SPARSE], features)
     return _Rehearsal(errors, before, own, (fit.θ - way.θ)[:, place] / deviation, shared)
 
 

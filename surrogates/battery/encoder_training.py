@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -57,10 +58,15 @@ class EncoderRecipe:
 
     features : f; widths : of the hidden layers
     optimiser, steps : of weights and gains
-    weight_deviation : of the network's weights, before data were seen
+    weight_deviation : of the network's weights, before data were seen; infinite for no prior
     weighting : of the two losses, or its name; see `surrogates.training.WEIGHTINGS`
     patience : values of the held-out loss, one each ten steps, that may bring nothing before the run ends; the weights and
         gains of the best value are kept
+
+    Raises
+    ------
+    DataError
+        If a size isn't a whole number >= 1, or weight_deviation isn't > 0.
     """
 
     features: int = 2
@@ -70,6 +76,15 @@ class EncoderRecipe:
     weight_deviation: float = 0.3
     weighting: Weighting | str = "fixed"
     patience: int = 3
+
+    def __post_init__(self) -> None:
+        for name, sizes in (("features", (self.features,)), ("widths", self.widths)):
+            if not all(isinstance(n, Integral) and n >= 1 for n in sizes):
+                raise DataError(
+                    f"{name} is {getattr(self, name)}; whole numbers >= 1 are wanted (encoder=None for none)"
+                )
+        if not self.weight_deviation > 0:
+            raise DataError(f"weight_deviation is {self.weight_deviation}; it must be a number > 0")
 
 
 class Learnt(NamedTuple):

@@ -22,7 +22,7 @@ class Fingerprints:
 
     θ : (U, P) at the mode; precision : (U, P, P) of the Laplace approximation
     spread : (U,) by which standard deviations of the Laplace approximation are multiplied, from rehearsals
-    deviation : (U, H) standard deviations of temperature forecasts by horizon, up to 24 h [K]
+    deviation : (U, H) standard deviations of temperature forecasts by horizon, up to the recipe's [K]
     days : (U,) how much was measured; own_error : (U,) of forecasts over the unit's own record [K], NaN if none was judged
     most_load : (U,) largest power per rated power
     residual : (U,) share of yesterday's error that is added to a forecast

@@ -21,7 +21,7 @@ from .drivers import ORIGIN, columns_of
 from .layout import Layout
 from .observer import Runs, forecasts, responses, run
 from .records import Records, measured_since
-from .system import RATES, N, slopes_of, system_of
+from .system import N_RATES, N, slopes_of, system_of
 
 Floats = NDArray[np.float64]
 
@@ -30,9 +30,9 @@ Floats = NDArray[np.float64]
 class Recipe:
     """How a record is weighed.
 
-    horizon : length of a forecast [h]
+    horizon : length of a forecast, 1 to 24 [h]
     stride : least distance between starts of forecasts [h]; longer records take longer ones, a tenth of an hour per day
-    judged_every : distance between the moments of a forecast that are judged [h]
+    judged_every : distance between the moments of a forecast that are judged, up to its horizon [h]
     fading : moments weigh by exp(-h / τ), τ = `fading` · √days [h]
     warm_up : before the first forecast, and after a long gap [h]
     forecast_deviation, step_deviation : σ_r after 24 h, σ_e [K]
@@ -194,6 +194,6 @@ def _forecast_errors(u: int, runs: Runs, response: Floats, windows: Windows, tar
     S, H = at.shape
     moved = np.matmul(a[None], δ)  # (S, H, 1 + P)
     total = free + moved
-    total[:, :, 1 : 1 + RATES] += (δ[:, :, 0] @ da.transpose(1, 0, 2).reshape(N, -1)).reshape(S, H, RATES)
+    total[:, :, 1 : 1 + N_RATES] += (δ[:, :, 0] @ da.transpose(1, 0, 2).reshape(N, -1)).reshape(S, H, N_RATES)
     total = total.reshape(S * H, -1)
     return total[:, 0] - target.reshape(-1), total[:, 1:]

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -25,12 +24,13 @@ from .continuing import remembered
 from .encoder_training import EncoderRecipe, train_encoder
 from .fingerprints import Fingerprints, most_load_of
 from .intake import Data, read
+from .intake.sources import has_unit_dim
 from .misfit import Recipe, own_errors, windows_of
 from .population import Population, fit_population
 from .prior import Prior
 from .records import Floats, Records
 from .report import BatteryReport
-from .settings import Settings, check_comfort
+from .settings import Settings, check_comfort, check_recipe
 from .units import AdaptedUnits, SetPoint, Stamp
 
 #: the least population that says something of the next unit
@@ -91,8 +91,9 @@ class VirtualBatteryNet:
 
     def __post_init__(self) -> None:
         check_comfort(self.comfort)
-        if not self.prior_weight > 0:
-            raise DataError(f"prior_weight is {self.prior_weight}; it must be > 0")
+        check_recipe(self.recipe)
+        if not 0 < self.prior_weight < np.inf:
+            raise DataError(f"prior_weight is {self.prior_weight}; it must be a number > 0")
 
     def fit(self, data: Data, *, seed: int = 0, progress: Progress = None) -> FittedVirtualBattery:
         """Learn from a population of units with much data.
@@ -136,15 +137,18 @@ class VirtualBatteryNet:
         )
         prior = population.prior.tempered(self.prior_weight)
         units = _adapted(records, settings, prior, calibration, has_unit_dim=True, start=population.θ)
+        longest, most_days = self.recipe.horizon, float(calibration.days[-1])
         figures = {
             "units": records.units,
             "days": float(records.days.mean()),
             "evaluations": population.steps,
             **learnt,
-            "own forecasts over 24 h, RMSE [K]": float(np.nanmean(units.prints.own_error)),
+            f"own forecasts over {longest:g} h, RMSE [K]": float(np.nanmean(units.prints.own_error)),
             "std after 1 h, 2.5 days of data [K]": _std(calibration, 2.5, 1 / records.step_hours),
-            "std after 24 h, 2.5 days of data [K]": _std(calibration, 2.5, 24 / records.step_hours),
-            "std after 24 h, 60 days of data [K]": _std(calibration, 60.0, 24 / records.step_hours),
+            f"std after {longest:g} h, 2.5 days of data [K]": _std(calibration, 2.5, longest / records.step_hours),
+            f"std after {longest:g} h, {most_days:g} days of data [K]": _std(
+                calibration, most_days, longest / records.step_hours
+            ),
         }
         converged = population.is_converged & units.prints.is_converged
         report = _report("VirtualBatteryNet, population", records, converged, began, figures)
@@ -185,7 +189,7 @@ class FittedVirtualBattery:
             settings,
             self.prior,
             self.calibration,
-            has_unit_dim=_has_unit_dim(data),
+            has_unit_dim=isinstance(data, Records) or has_unit_dim(data),
             usual_most_load=float(np.median(self.population.prints.most_load)),
         )
         _warn(units.report)
@@ -271,7 +275,7 @@ def _adapted(
     )
     figures = {"units": float(records.units), "days": float(days.mean()), "evaluations": float(fit.steps)}
     if np.isfinite(own).any():
-        figures["own forecasts over 24 h, RMSE [K]"] = float(np.nanmean(own))
+        figures[f"own forecasts over {recipe.horizon:g} h, RMSE [K]"] = float(np.nanmean(own))
     report = _report("VirtualBatteryNet, adapted units", records, fit.is_converged, began, figures)
     return AdaptedUnits(settings, prints, remembered(records), report, has_unit_dim)
 
@@ -317,14 +321,3 @@ def _std(calibration: Calibration, days: float, steps: float) -> float:
     """Standard deviation of a forecast of a usual unit [K]."""
     every = calibration.deviation_of(np.array([days]), np.array([np.nan]))
     return float(every[0, round(steps) - 1])
-
-
-def _has_unit_dim(data: Data) -> bool:
-    """Whether units came along a dim or a column of their own."""
-    if isinstance(data, Records):
-        return True
-    if isinstance(data, xr.Dataset):
-        return "unit" in data.dims
-    if isinstance(data, pd.DataFrame):
-        return "unit" in data.columns or "unit" in data.index.names
-    return "unit" in pd.read_csv(data, nrows=0, sep=None, engine="python").columns

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .habits import Habits
 from .layout import Layout
-from .system import RATES, N, Slopes, System
+from .system import N_RATES, N, Slopes, System
 
 Floats = NDArray[np.float64]
 #: steps whose forcing is computed at once: keeps it in cache
@@ -129,14 +129,14 @@ def _step(system: System, slopes: Slopes | None, x: Floats, forcing: Floats) -> 
     ahead = system.Φ @ x
     ahead += forcing
     if slopes is not None:
-        ahead[:, :, 1 : 1 + RATES] += (slopes.Φ @ x[:, None, :, :1])[..., 0].transpose(0, 2, 1)
+        ahead[:, :, 1 : 1 + N_RATES] += (slopes.Φ @ x[:, None, :, :1])[..., 0].transpose(0, 2, 1)
     return ahead
 
 
 def responses(system: System, slopes: Slopes | None, horizon: int) -> Floats:
     """First row of Φ^h for h = 1 .. H, with derivatives by the rates.  -> (H, U, 4, 1 or 8)"""
     U = len(system.Φ)
-    q = 1 if slopes is None else 1 + RATES
+    q = 1 if slopes is None else 1 + N_RATES
     a = np.zeros((U, N, q))
     a[:, 0, 0] = 1
     out = np.zeros((horizon, U, N, q))

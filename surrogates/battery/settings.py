@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from surrogates.errors import DataError
@@ -36,6 +37,20 @@ class Settings:
     def step(self) -> str:
         """The step as `intake.read` takes it."""
         return f"{round(self.step_hours * 60)}min"
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse what can't be weighed: habits are known for 24 h, so that longer forecasts would be told what came later."""
+    for name, value in vars(recipe).items():
+        may_be_zero = name in ("stride", "judged_every", "warm_up")
+        if not (math.isfinite(value) and (value > 0 or (may_be_zero and value == 0))):
+            raise DataError(f"the recipe's {name} is {value}; it must be a number {'>=' if may_be_zero else '>'} 0")
+    if not 1 <= recipe.horizon <= 24:
+        raise DataError(f"the recipe's horizon is {recipe.horizon:g} h; it must be from 1 to 24 h")
+    if recipe.judged_every > recipe.horizon:
+        raise DataError(
+            f"the recipe's judged_every is {recipe.judged_every:g} h; it must be its horizon, {recipe.horizon:g} h, or less"
+        )
 
 
 def check_comfort(comfort: tuple[float, float]) -> None:

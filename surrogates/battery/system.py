@@ -22,11 +22,10 @@ from torch import Tensor
 from surrogates.physics.virtual_battery import Stores
 
 from .drivers import gain_columns, power_column, sun_columns
-from .layout import LARGEST_VARIATION, STATES, Layout
+from .layout import LARGEST_VARIATION, RATES, STATES, Layout
 
 Floats = NDArray[np.float64]
-N = len(STATES)
-RATES = 7
+N, N_RATES = len(STATES), len(RATES)
 
 
 class System(NamedTuple):
@@ -65,7 +64,7 @@ def slopes_of(θ: Floats, layout: Layout, step_hours: float) -> tuple[System, Sl
     Φ, Γ, dΦ, dΓ = _hold_and_slopes(θ, layout, step_hours)
     C, dC = gains_of(θ, layout), _gain_slopes(θ, layout)
     dG = Γ[:, None] @ dC  # (U, P, 4, m)
-    dG[:, :RATES] += dΓ @ C[:, None]
+    dG[:, :N_RATES] += dΓ @ C[:, None]
     return _assembled(θ, layout, Φ, Γ @ C), Slopes(dΦ, dG)
 
 
@@ -118,11 +117,11 @@ def _gain_slopes(θ: Floats, layout: Layout) -> Floats:
 @cache
 def _patterns() -> Tensor:
     """(7, 4, 4): the generator is linear in the rates; what each contributes."""
-    patterns = torch.zeros(RATES, N, N, dtype=torch.float64)
-    for k in range(RATES - 1):
-        rates = [torch.tensor(float(j == k), dtype=torch.float64) for j in range(RATES - 1)]
+    patterns = torch.zeros(N_RATES, N, N, dtype=torch.float64)
+    for k in range(N_RATES - 1):
+        rates = [torch.tensor(float(j == k), dtype=torch.float64) for j in range(N_RATES - 1)]
         patterns[k, :3, :3] = Stores(*rates).generator()
-    patterns[RATES - 1, 3, 3] = -1  # the disturbance decays
+    patterns[N_RATES - 1, 3, 3] = -1  # the disturbance decays
     return patterns
 
 
@@ -130,7 +129,7 @@ def _generator(θ: Floats, layout: Layout, step_hours: float) -> tuple[Tensor, T
     """[[A, B], [0, 0]] Δt (U, 6, 6), and the parts of it that each rate contributes (U, 7, 6, 6)."""
     U = len(θ)
     rates = torch.from_numpy(np.exp(θ[:, layout.rates]))
-    parts = torch.zeros(U, RATES, N + 2, N + 2, dtype=torch.float64)
+    parts = torch.zeros(U, N_RATES, N + 2, N + 2, dtype=torch.float64)
     parts[:, :, :N, :N] = rates[:, :, None, None] * _patterns() * step_hours
     M = parts.sum(1)
     M[:, 0, 3] = step_hours  # the disturbance heats the air
@@ -148,7 +147,7 @@ def _hold_and_slopes(θ: Floats, layout: Layout, step_hours: float) -> tuple[Flo
     """Φ, Γ and their derivatives, from exp([[M, dM], [0, M]]) = [[exp M, d exp M], [0, exp M]] (Van Loan 1978)."""
     M, parts = _generator(θ, layout, step_hours)
     U, size = len(θ), N + 2
-    block = torch.zeros(U, RATES, 2 * size, 2 * size, dtype=torch.float64)
+    block = torch.zeros(U, N_RATES, 2 * size, 2 * size, dtype=torch.float64)
     block[:, :, :size, :size] = block[:, :, size:, size:] = M[:, None]
     block[:, :, :size, size:] = parts
     E = torch.linalg.matrix_exp(block).numpy()

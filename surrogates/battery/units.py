@@ -84,8 +84,8 @@ class AdaptedUnits:
         -------
         xr.Dataset
             temperature, std, lower, upper [degC; the 90 % interval] at the ends of the intervals; state_of_charge [1] of
-            the air and its `_std`: 0 at the warm edge of the comfort band, 1 at the cold one, not clipped. Beyond 24 h the
-            standard deviation stays that of 24 h, and attrs["note"] says so.
+            the air and its `_std`: 0 at the warm edge of the comfort band, 1 at the cold one, not clipped. Beyond the
+            recipe's horizon (24 h) the standard deviation stays that of its end, and attrs["note"] says so.
 
         Raises
         ------
@@ -117,7 +117,10 @@ class AdaptedUnits:
         answer = over_units(values, ahead.records.unit, ahead.time)
         notes = list(ahead.records.notes)
         if ahead.horizon + int(ahead.stale.max()) > known:
-            notes.append("beyond 24 h the standard deviation stays that of 24 h: no longer forecast was rehearsed")
+            longest = f"{s.recipe.horizon:g} h"
+            notes.append(
+                f"beyond {longest} the standard deviation stays that of {longest}: no longer forecast was rehearsed"
+            )
         if notes:
             answer.attrs["note"] = "; ".join(notes)
         return self._squeezed(answer)

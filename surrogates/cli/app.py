@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 import sys
 import warnings
 from importlib.resources import files
@@ -13,7 +14,7 @@ import typer
 
 from surrogates.errors import DataError, FileFormatError, FitWarning, MissingExtraError, NumericalError
 
-from .tables import read_table, require_columns, write_table
+from .tables import read_table, require_columns, require_folder, write_table
 
 app = typer.Typer(
     help="Surrogates that share what few, expensive observations over many related tasks have in common.",
@@ -24,6 +25,9 @@ app = typer.Typer(
 examples = typer.Typer(help="The case studies that come with the library.", no_args_is_help=True)
 app.add_typer(examples, name="examples")
 
+_PACKAGE = Path(str(files("surrogates")))
+#: folder below the current one for copies of installed examples
+COPIES = "surrogates-examples"
 #: options that take one value after the other, up to the next option
 SEVERAL = ("--inputs", "--fidelities", "--units")
 Model = Annotated[Path, typer.Argument(help="A saved model.")]
@@ -49,6 +53,7 @@ def fit(
     """Fit a model to a table and save it; print what happened."""
     from surrogates import HierarchicalGP, MultiFidelityGP, Schema
 
+    require_folder(output)
     data = read_table(table, _pairs(units or []))
     require_columns(data, [*inputs, target, *(name for name in (task, fidelity, noise) if name)], table)
     schema = Schema(inputs=tuple(inputs), target=target, task=task, fidelity=fidelity, noise=noise)
@@ -74,6 +79,7 @@ def predict(
     ] = None,
 ) -> None:
     """Mean, std of the function and noise_std of a reading, at the places of a table."""
+    require_folder(output)
     fitted = _load(model)
     data = read_table(table)
     for name, unit in fitted.vocabulary.units.items():
@@ -90,13 +96,14 @@ def report(
     picture: Annotated[Path | None, typer.Option(help="File for a figure of the fit's health.")] = None,
 ) -> None:
     """How a fit went and how far it can be trusted."""
+    require_folder(picture)
     fitted = _load(model)
     print(fitted.report)
     if hasattr(fitted, "health"):
         health = fitted.health()
         print(f"\n{health}")
         if picture is not None:
-            health.plot().savefig(picture, dpi=150)
+            _draw(health, picture)
     elif picture is not None:
         raise DataError(f"a {type(fitted).__name__} has no health report to draw; leave out --picture")
 
@@ -126,24 +133,38 @@ def list_examples() -> None:
         print(f"{name:24} {text}")
 
 
-@examples.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+#: whatever follows the name is the script's own, --help too
+_AFTER = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+@examples.command("run", context_settings=_AFTER)
 def run_example(
     context: typer.Context, name: Annotated[str, typer.Argument(help="One of those that `examples list` shows.")]
 ) -> None:
-    """Run a case study; further arguments go to it (--help shows them)."""
+    """Run a case study; what follows its name goes to it (--help, too).
+
+    Outside of a checkout, it is a copy in ./surrogates-examples that is run, and that can be changed.
+    """
     known = _examples()
     if name not in known:
         raise DataError(f"there is no example {name!r}; there are {sorted(known)}")
-    path = known[name]
+    path = known[name] if known[name].parent == _PACKAGE.parent / "examples" else _copied(known, name)
     sys.argv = [str(path), *context.args]
     sys.path.insert(0, str(path.parent))
-    runpy.run_path(str(path), run_name="__main__")
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"the example {name!r} needs {error.name}, which isn't installed; install it, or the extra of "
+            f"multitask-surrogates that brings it"
+        ) from error
 
 
 def run(arguments: list[str]) -> NoReturn:
     """Run a command and end the process; errors that a user can mend are one line."""
     try:
-        app(_spread(arguments), prog_name="surrogates", standalone_mode=True)
+        own = arguments if arguments[:1] == ["examples"] else _spread(arguments)
+        app(own, prog_name="surrogates", standalone_mode=True)
     except (DataError, FileFormatError, MissingExtraError, NumericalError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -190,13 +211,30 @@ def _load(path: Path) -> Any:
     return load(path)
 
 
+def _draw(health: Any, picture: Path) -> None:
+    try:
+        health.plot().savefig(picture, dpi=150)
+    except ValueError as error:  # matplotlib names the endings that it knows
+        raise DataError(f"{picture} can't be drawn: {error}") from error
+
+
 def _examples() -> dict[str, Path]:
-    """Scripts by name: those beside the package, or in the checkout that this is called in."""
-    checkout = Path(str(files("surrogates"))).parent
-    folders = [checkout / "examples", Path.cwd() / "examples"]
-    scripts = next((found for folder in folders if (found := sorted(folder.glob("*.py")))), [])
-    if not scripts:
-        raise DataError(
-            f"there are no examples in {' or '.join(map(str, folders))}; call this in a checkout of the source"
-        )
-    return {path.stem: path for path in scripts}
+    """Scripts by name: those that were installed with the package, or, in a checkout, those beside it."""
+    folder = _PACKAGE / "examples" if (_PACKAGE / "examples").is_dir() else _PACKAGE.parent / "examples"
+    return {path.stem: path for path in sorted(folder.glob("*.py"))}
+
+
+def _copied(known: dict[str, Path], name: str) -> Path:
+    """An installed script as a copy that can be edited, among its fellows, with room for what it writes.
+
+    Copies that are there already stay as they are.
+    """
+    folder = Path.cwd() / COPIES
+    folder.mkdir(exist_ok=True)
+    for path in known.values():
+        if not (folder / path.name).exists():
+            shutil.copyfile(path, folder / path.name)
+    copy = folder / known[name].name
+    changed = "" if copy.read_bytes() == known[name].read_bytes() else ", which differs from the one installed"
+    print(f"running {copy}{changed}", file=sys.stderr)
+    return copy

@@ -57,6 +57,8 @@ class FamilyRoad:
             raise ProblemError(f"max_cases is {self.max_cases}; every fit starts with {FIRST_CASES}: allow as many")
         if not self.accuracy >= 0:
             raise ProblemError(f"accuracy is {self.accuracy}; it must be a number >= 0")
+        if not self.tolerance > 0:
+            raise ProblemError(f"tolerance is {self.tolerance}; it must be above 0")
 
 
 def fit_family(family: Family, road: FamilyRoad, *, seed: int, progress: Progress) -> tuple[Operator, ControlReport]:

@@ -18,7 +18,7 @@ from surrogates.errors import DataError
 from surrogates.persistence import Archive, write
 from surrogates.physics.optimal_control import Collocation, Extremals, Family, Problem, polish
 
-from .judging import judge
+from .judging import SCORES, judge, newton_steps
 from .operator import Operator
 from .policy import Policy
 from .report import ControlReport
@@ -26,6 +26,8 @@ from .report import ControlReport
 Floats = NDArray[np.float64]
 #: inputs of a family, as a table by name or as an array in the order of `inputs`
 Points = xr.Dataset | pd.DataFrame | Mapping[str, Any] | Floats | Sequence[Sequence[float]] | Tensor
+#: parts of an answer that no input's coordinate may be called like
+RESERVED = {"x", "u", "p", "t", "time", "state", "control", "case", *SCORES}
 #: cases that are certified together
 BLOCK = 128
 #: how far an input may lie outside its range, relative to the range, before it is refused
@@ -73,8 +75,9 @@ class FittedFamily:
         Returns
         -------
         xr.Dataset : x (case, time, state), u (case, time, control), p (case, time, state) over `time` in [0, 1], the
-            share of each case's horizon; t (case, time); the inputs as coordinates of `case`. Certified: `error` the
-            estimated relative L2 error of u, `residual`, `hamiltonian_drift`, `cost_gap`, `J`; see
+            share of each case's horizon; t (case, time); the inputs as coordinates of `case`, one that is called as
+            another part of the answer, such as a state x, as `input_x`. Certified: `error` the estimated relative L2
+            error of u, `residual`, `hamiltonian_drift`, `cost_gap`, `J`; see
             `surrogates.physics.optimal_control.Certificate`
 
         Raises
@@ -82,12 +85,11 @@ class FittedFamily:
         DataError
             If an input is missing, not finite or outside the range that was fitted, or shapes don't match.
         """
-        if not isinstance(polish, int) or polish < 0:
-            raise DataError(f"polish is {polish!r}; it must be True, False or a number of Newton steps >= 0")
+        steps = newton_steps(polish)
         points = self._points(at)
         s = _places(times)
-        if certify or polish:
-            return self._judged(points, s, certify, int(polish))
+        if certify or steps:
+            return self._judged(points, s, certify, steps)
         z, T = self.operator.at(points, s)
         return self._labelled(points, s, z, T)
 
@@ -136,7 +138,7 @@ class FittedFamily:
         at = Extremals(torch.cat([part.Z for part in parts]), torch.cat([part.T for part in parts]))
         answer = self._labelled(points, s, operator.mesh.interpolate(at.Z, s), at.T)
         if certified:
-            for name in ("error", "residual", "hamiltonian_drift", "cost_gap", "J"):
+            for name in SCORES:
                 answer[name] = ("case", torch.cat([getattr(score, name) for score in scores]).numpy())
         return answer
 
@@ -146,7 +148,10 @@ class FittedFamily:
         t = cases.t0[:, None] + (T - cases.t0)[:, None] * torch.from_numpy(s)
         q = cases.q[:, None].expand(*t.shape, -1)
         u = operator.system.control(t, z[..., :n], z[..., n:], q)
-        columns = {name: ("case", points[:, i].numpy()) for i, name in enumerate(self.inputs)}
+        columns = {
+            f"input_{name}" if name in RESERVED else name: ("case", points[:, i].numpy())
+            for i, name in enumerate(self.inputs)
+        }
         return xr.Dataset(
             {
                 "x": (("case", "time", "state"), z[..., :n].numpy()),

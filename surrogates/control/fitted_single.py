@@ -26,7 +26,7 @@ from surrogates.physics.optimal_control import (
 )
 from surrogates.physics.optimal_control.solver import nominal_cases
 
-from .judging import judge, trusted
+from .judging import SCORES, judge, newton_steps, trusted
 from .report import ControlReport
 
 Floats = NDArray[np.float64]
@@ -64,12 +64,20 @@ class FittedControl:
         xr.Dataset : x (time, state), u (time, control), p (time, state); certified: `error` the estimated relative L2
             error of u, `residual`, `hamiltonian_drift`, `cost_gap`, and `J`; see
             `surrogates.physics.optimal_control.Certificate`
+
+        Raises
+        ------
+        DataError
+            If times lie outside the horizon or don't increase, or `polish` is no number of steps.
+        NumericalError
+            If the network's trajectory isn't finite.
         """
+        steps = newton_steps(polish)
         s, t = self._places(times)
         n, system = self.problem.state_size, EulerLagrange(self.problem)
         q = system.parameters((len(s),))
-        if polish:
-            z = self._polished(int(polish)).interpolated(s)
+        if steps:
+            z = self._polished(steps).interpolated(s)
             u = system.control(t, z[:, :n], z[:, n:], q)
         else:
             z = self.trajectory(torch.from_numpy(s))
@@ -88,8 +96,8 @@ class FittedControl:
             attrs={"method": self.report.method, "outcome": self.report.outcome},
         )
         if certify:
-            score = self.certificate(int(polish))
-            for name in ("error", "residual", "hamiltonian_drift", "cost_gap", "J"):
+            score = self.certificate(steps)
+            for name in SCORES:
                 answer[name] = float(getattr(score, name))
         return answer
 

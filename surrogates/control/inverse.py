@@ -110,6 +110,11 @@ def _read(family: Family, measurements: xr.Dataset) -> _Data:
     problem = family.problem
     if "initial_time" in family.inputs or problem.free_final_time:
         raise DataError("measurements need a fixed horizon; leave out initial_time, and fix the final time")
+    if not isinstance(measurements, xr.Dataset):
+        raise DataError(
+            f"measurements are a {type(measurements).__name__}; an xarray Dataset over 'time' is expected, such as "
+            f"xr.Dataset.from_dataframe(table.set_index('time'))"
+        )
     if "time" not in measurements.variables:
         raise DataError("measurements lack the coordinate 'time'")
     start, end = problem.horizon

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from surrogates.errors import DataError
 from surrogates.physics.optimal_control import Cases, Certificate, Collocation, Extremals, Mesh, certify
 from surrogates.physics.optimal_control.newton import solve_cases
 from surrogates.physics.optimal_control.refine import Plan, defects
@@ -17,6 +18,8 @@ from surrogates.physics.optimal_control.solver import transfer
 
 #: largest relative defect of an extremal up to which a mesh is trusted; errors of u are far smaller (1e-10 or so)
 TRUSTED_DEFECT = 1e-8
+#: what answers tell of a certificate
+SCORES = ("error", "residual", "hamiltonian_drift", "cost_gap", "J")
 #: refinements of one case's mesh, and elements at most
 ROUNDS, MOST_ELEMENTS = 4, 200
 
@@ -49,9 +52,22 @@ def judge(collocation: Collocation, cases: Cases, at: Extremals) -> Certificate:
         cases.take(doubtful),
         Extremals(transfer(collocation.mesh, at.Z[doubtful], finer), at.T[doubtful]),
     )
-    for name in ("error", "residual", "hamiltonian_drift", "cost_gap", "J"):
+    for name in SCORES:
         getattr(score, name)[doubtful] = getattr(again, name)
     return score
+
+
+def newton_steps(polish: bool | int) -> int:
+    """How many Newton steps an answer is polished by; True is 1.
+
+    Raises
+    ------
+    DataError
+        If it is no such number.
+    """
+    if not isinstance(polish, int) or polish < 0:
+        raise DataError(f"polish is {polish!r}; it must be True, False or a number of Newton steps >= 0")
+    return int(polish)
 
 
 def _split(collocation: Collocation, defect: torch.Tensor) -> Mesh | None:

@@ -23,7 +23,7 @@ from surrogates.random import streams
 from surrogates.training import Adam, Checkpoint, Optimiser, Stopping, Uncertainty, Weighting, minimize
 
 from .fitted_single import FittedControl
-from .report import ControlReport
+from .report import ControlReport, whole
 
 #: x, u and p, or their derivatives
 _Outputs = tuple[Tensor, Tensor, Tensor]
@@ -47,6 +47,10 @@ class PaperRoad:
     optimiser: Optimiser = field(default_factory=lambda: Adam(rate=1e-3))
     weighting: Weighting | str = field(default_factory=Uncertainty)
     is_scaled: bool = False
+
+    def __post_init__(self) -> None:
+        whole(self.points, "points", 2)
+        whole(self.steps, "steps", 0)
 
 
 def by_paper(

@@ -6,6 +6,21 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from surrogates.errors import ProblemError
+
+
+def whole(value: object, name: str, least: int) -> int:
+    """A number of things that a road is told.
+
+    Raises
+    ------
+    ProblemError
+        If it is no whole number, or less than `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ProblemError(f"{name} is {value!r}; it must be an integer >= {least}")
+    return value
+
 
 @dataclass(frozen=True)
 class ControlReport:

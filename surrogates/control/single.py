@@ -8,20 +8,22 @@ are tried until the Euler-Lagrange residual between the collocation points is as
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from surrogates.errors import NumericalError, ProblemError
-from surrogates.physics.optimal_control import EulerLagrange, Problem, Scales, natural_scales, scaled
+from surrogates.physics.optimal_control import EulerLagrange, Problem, Scales, natural_scales, scaled, unscaled
 from surrogates.physics.optimal_control.checks import known_state
 from surrogates.physics.optimal_control.solver import solve
 from surrogates.progress import Progress, progress_bar
 from surrogates.random import streams
 from surrogates.training import Checkpoint, LevenbergMarquardt, Stopping, minimize
 
-from .report import ControlReport
+from .ansatz import Ansatz
+from .report import ControlReport, whole
 from .shallow import Residuals, Shallow, random_shallow
 
 #: singular values below this share of the largest are cut off
@@ -63,6 +65,12 @@ class LevenbergMarquardtRoad:
     points: int = 3
     max_steps: int = 300
 
+    def __post_init__(self) -> None:
+        for name, least in (("width", 2), ("points", 1), ("max_steps", 0)):
+            whole(getattr(self, name), name, least)
+        if not self.scale > 0:
+            raise ProblemError(f"scale is {self.scale}; it must be above 0")
+
 
 @dataclass(frozen=True, eq=False)
 class ShallowSolution:
@@ -77,8 +85,6 @@ class ShallowSolution:
 
     def trajectory(self, s: Tensor) -> Tensor:
         """z = (x, p) in the user's units at places s (k,) of the horizon, (k, 2n)."""
-        from surrogates.physics.optimal_control import unscaled
-
         system = EulerLagrange(scaled(self.problem, self.scales))
         n = self.problem.state_size
         residuals = Residuals(system, s, torch.ones(2 * n, dtype=torch.float64))
@@ -102,7 +108,7 @@ def by_features(
             if fitted is None:
                 continue
             rms = residual_between(system, fitted)
-            starts.known = (system, fitted)
+            starts.known = fitted
             if best is None or rms < best[0]:
                 best = rms, fitted
             step(rms)
@@ -202,10 +208,10 @@ class _Starts:
 
     def __init__(self, problem: Problem, scales: Scales, system: EulerLagrange) -> None:
         self.problem, self.scales, self.system = problem, scales, system
-        self.known: tuple[EulerLagrange, Shallow] | None = None
+        self.known: Shallow | None = None
         self.used_classical = False
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[Callable[[Shallow], Shallow]]:
         if self.known is not None:
             yield self.same
         yield self.decay
@@ -214,10 +220,9 @@ class _Starts:
     def same(self, layer: Shallow) -> Shallow:
         """The trajectory of the narrower network before."""
         assert self.known is not None
-        net = self.known[1]
         s = chebyshev_points(3 * len(layer.w))
-        φ, _ = net.features(s)
-        return _fitted_outputs(layer, s, φ @ net.C.T)
+        φ, _ = self.known.features(s)
+        return _fitted_outputs(layer, s, φ @ self.known.C.T)
 
     def decay(self, layer: Shallow, rcond: float = RCOND) -> Shallow:
         """x = x0 e^(-2s) where only the start is given, a straight line where both ends are, p at its end value."""
@@ -232,14 +237,10 @@ class _Starts:
 
     def classical(self, layer: Shallow) -> Shallow:
         """The collocation solution, of low accuracy; used where nothing else leads to a solution."""
-        from .ansatz import Ansatz
-
         self.used_classical = True
-        answer = solve(self.problem, tolerance=1e-6, times=None)
+        answer = solve(self.problem, tolerance=1e-6)
         s = torch.linspace(0, 1, 201, dtype=torch.float64)[1:-1]
-        z = torch.from_numpy(
-            torch.cat([torch.from_numpy(answer[name].values) for name in ("x", "p")], -1)[1:-1].numpy()
-        )
+        z = torch.cat([torch.from_numpy(answer[name].values[1:-1]) for name in ("x", "p")], -1)
         D_x = torch.tensor(self.scales.state, dtype=torch.float64)
         return _fitted_outputs(
             layer, s, Ansatz(self.system.problem).outputs(s, z / torch.cat([D_x, self.scales.cost / D_x]))

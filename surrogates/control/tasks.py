@@ -27,7 +27,7 @@ from surrogates.training import LBFGS, Checkpoint, Minimised, Optimiser, Stoppin
 from .family import family_points
 from .fitted_family import FittedFamily
 from .operator import Basis, Operator, principal_modes
-from .report import ControlReport
+from .report import ControlReport, whole
 
 #: cases that judge a task
 HELD_OUT = 128
@@ -49,6 +49,12 @@ class TasksRoad:
     accuracy: float = 1e-3
     max_steps: int = 4000
     optimiser: Optimiser = field(default_factory=lambda: LBFGS(history=50))
+
+    def __post_init__(self) -> None:
+        for name, least in (("rank", 0), ("cases", 2), ("max_steps", 0)):
+            whole(getattr(self, name), name, least)
+        if not self.accuracy > 0:
+            raise ProblemError(f"accuracy is {self.accuracy}; it must be a number > 0")
 
 
 class Shared(NamedTuple):
@@ -101,12 +107,21 @@ class FittedTasks:
         ----------
         name : of the new task
         family : with the inputs and ranges of the others; its problem may have other dynamics, costs or parameters
-        cases : to solve; those of the road by default
+        cases : to solve, 2 or more; those of the road by default
         seed : of the cases
 
         Returns
         -------
         FittedTasks : with one task more; answers for the others are the same bit for bit
+
+        Raises
+        ------
+        DataError
+            If there is a task of that name.
+        ProblemError
+            If the family's inputs, ranges or states aren't the others'.
+        NumericalError
+            If half of the cases have no extremal that was found.
         """
         if name in self.families:
             raise DataError(f"task {name!r} is there already; choose another name")
@@ -115,7 +130,7 @@ class FittedTasks:
         _check_alike(families)
         (generator,) = streams(seed, 1)
         net = self.net.add_task(start="mean", generator=generator)
-        solved = _solve(family, cases or self.road.cases, seed, self.shared.mesh)
+        solved = _solve(family, self.road.cases if cases is None else whole(cases, "cases", 2), seed, self.shared.mesh)
         target = _targets(solved, self.shared)
         own = net.private_parameters(len(self.families))
         net.fit_head(len(self.families), solved.unit, target)

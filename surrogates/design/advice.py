@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from surrogates.counts import whole
 from surrogates.errors import DataError
 from surrogates.gp.by_draw import ByDraw, Fitted, Places, by_draw
 from surrogates.schema import as_labelled
@@ -19,7 +20,6 @@ from .answer import Best, Step, labelled, require_free_names
 from .beliefs import Asked, Beliefs, beliefs_at
 from .candidates import Bounds, Box, Constraints, Option, feasible, given_table, make_box, spread_out
 from .costs import Costs, options_with_price, prices
-from .counts import whole
 from .gains import Measure
 from .goals import Goal, goal_of
 

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from surrogates.errors import DataError
 from surrogates.gp.by_draw import ByDraw, Places
+from surrogates.labels import require_label
 from surrogates.schema import Label, as_labelled
 
 from .candidates import Box, Constraints, Option, feasible, spread_out, table_of
 from .gains import BestMean, MeanAmbiguity, MeanVariance, Measure
 from .goals import Goal, LevelSet, Optimum, Tasks
+from .numbers import positive
 
 Floats = NDArray[np.float64]
 #: places of each task where the user gives none: for maps, and to choose an optimum among
@@ -32,7 +34,8 @@ def aim_of(goal: Goal, model: ByDraw, box: Box, constraints: Constraints | None,
     """
     level = _fidelity(goal.fidelity, model)
     if isinstance(goal, Optimum):
-        option = Option(_only_task(goal, model), level)
+        task = require_label("task", model.schema.task, model.vocabulary.tasks, goal.task, optional=False)
+        option = Option(task, level)
         reference = _choices(model, box, option, constraints, seed) if goal.reference is None else goal.reference
         places = _places(model, reference, [option])
         return places, BestMean(1 if goal.sense == "maximise" else -1)
@@ -81,34 +84,16 @@ def _shares(tasks: Tasks | None, model: ByDraw) -> dict[Label | None, float]:
     if isinstance(tasks, str) or not tasks:
         raise DataError(f"the goal's tasks are {tasks!r}; give a list of tasks, or a mapping of task -> weight")
     given = dict(tasks) if isinstance(tasks, Mapping) else dict.fromkeys(tasks, 1.0)
-    for task, weight in given.items():
-        _require_known(task, known, str(model.schema.task))
-        if isinstance(weight, bool) or not np.isreal(weight) or not np.isfinite(weight) or weight <= 0:
-            raise DataError(f"the goal's weight of {task!r} is {weight!r}; it must be a finite number above zero")
-    return {task: float(weight) for task, weight in given.items()}
-
-
-def _only_task(goal: Optimum, model: ByDraw) -> Label | None:
-    known = model.vocabulary.tasks
-    if goal.task is None:
-        if len(known) > 1:
-            raise DataError(f"the goal names no {model.schema.task}; Optimum(task=...) is one of {list(known)}")
-        return known[0]
-    _require_known(goal.task, known, str(model.schema.task))
-    return goal.task
+    for task in given:
+        require_label("task", model.schema.task, known, task, optional=False)
+    return {task: positive(weight, f"the goal's weight of {task!r}") for task, weight in given.items()}
 
 
 def _fidelity(fidelity: Label | None, model: ByDraw) -> Label | None:
     """Whose function is wanted; where fidelities differ in noise alone, any will do."""
-    if fidelity is None:
-        return model.last_fidelity
-    _require_known(fidelity, model.vocabulary.fidelities, str(model.schema.fidelity))
-    return fidelity
-
-
-def _require_known(label: Label, known: tuple[Label | None, ...], kind: str) -> None:
-    if label not in known:
-        raise DataError(f"the goal names the {kind} {label!r}; the model knows {', '.join(map(repr, known))}")
+    known = model.vocabulary.fidelities
+    given: Label | None = require_label("fidelity", model.schema.fidelity, known, fidelity, optional=True)
+    return model.last_fidelity if given is None else given
 
 
 def _choices(model: ByDraw, box: Box, option: Option, constraints: Constraints | None, seed: int) -> xr.Dataset:

@@ -21,10 +21,11 @@ from surrogates.gp.fitted import FittedHierarchicalGP
 from surrogates.gp.process import Process
 from surrogates.gp.reading_noise import noise_table
 from surrogates.gp.warping import Warp
+from surrogates.labels import require_label
 from surrogates.scaling import InputScaling, TargetScaling
 from surrogates.schema import Label
 
-from .labelled import ranges, require_label
+from .labelled import ranges
 
 Floats = NDArray[np.float64]
 #: places x (m, d) in the user's units -> means and variances (m, k), which autograd sees

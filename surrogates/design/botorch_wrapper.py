@@ -18,6 +18,7 @@ from torch import Tensor
 from surrogates.errors import DataError, JitterWarning
 from surrogates.gp import FittedHierarchicalGP
 from surrogates.gp.differentiable import FittedProcess, Gaussian, JointPosterior, joint_posterior, read_places
+from surrogates.labels import require_label
 from surrogates.schema import Label
 
 #: below it, numbers that BoTorch and GPyTorch take for rounding (a std of 1e-5) matter
@@ -287,18 +288,20 @@ def botorch_model(
             f"fit the warped values as a target of their own (their optimum is the same), without warp"
         )
     several = isinstance(task, Sequence | np.ndarray) and not isinstance(task, str)
-    labels: list[Label | None] = list(task) if several else [task]  # type: ignore[arg-type,list-item]
-    if not labels:
+    asked: list[Label | None] = list(task) if several else [task]  # type: ignore[arg-type,list-item]
+    if not asked:
         raise DataError("task is an empty list; name at least one task")
+    schema, known = joint.schema, joint.vocabulary.fidelities
+    labels = [require_label("task", schema.task, joint.vocabulary.tasks, label, optional=False) for label in asked]
+    require_label("fidelity", schema.fidelity, known, fidelity, optional=True)
     if fidelity_column and fidelity is not None:
         raise DataError(f"fidelity is {fidelity!r} and fidelity_column is asked for; leave one of both out")
-    known = joint.vocabulary.fidelities
     if isinstance(fitted, FittedHierarchicalGP) and len(known) > 1 and fidelity is None and not fidelity_column:
         raise DataError(
             f"fidelity is missing: the model knows several, {list(known)}, with noise of their own; name the one that is to "
             f"be read, or ask for fidelity_column"
         )
-    levels = joint.vocabulary.fidelities if fidelity_column else (fidelity,)
+    levels = known if fidelity_column else (fidelity,)
     codes = torch.tensor([[joint.code(task=label, fidelity=level) for level in levels] for label in labels])
     _warn_of_small_units(joint, codes, fitted.schema.target)
     return SurrogateModel(joint, codes, _train_inputs(fitted, joint, codes))

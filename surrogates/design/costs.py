@@ -13,6 +13,7 @@ from surrogates.errors import DataError
 from surrogates.schema import Schema, Vocabulary
 
 from .candidates import Option
+from .numbers import positive
 
 Floats = NDArray[np.float64]
 #: by fidelity, task, or both as a tuple
@@ -32,11 +33,11 @@ def options_with_price(costs: Costs, schema: Schema, vocabulary: Vocabulary) -> 
     if callable(costs):
         return dict.fromkeys(every)
     if not isinstance(costs, Mapping):
-        return dict.fromkeys(every, _positive(costs, "costs"))
+        return dict.fromkeys(every, positive(costs, "costs"))
     found: dict[Option, float | None] = {}
     # prices of a task and fidelity together count more than those of a fidelity alone, whatever their order
     for key in sorted(costs, key=lambda key: isinstance(key, tuple)):
-        price = _positive(costs[key], f"the cost of {key!r}")
+        price = positive(costs[key], f"the cost of {key!r}")
         found.update(dict.fromkeys(_meant(key, schema, vocabulary, every), price))
     if not found:
         raise DataError(
@@ -98,13 +99,6 @@ def _known(schema: Schema, vocabulary: Vocabulary) -> str:
         if name is not None
     ]
     return " and ".join(parts) or "the model has neither tasks nor fidelities: give one number"
-
-
-def _positive(cost: Any, what: str) -> float:
-    number = isinstance(cost, int | float | np.integer | np.floating) and not isinstance(cost, bool)
-    if not number or not np.isfinite(cost) or cost <= 0:
-        raise DataError(f"{what} is {cost!r}; it must be a finite number above zero")
-    return float(cost)
 
 
 def _words(option: Option) -> str:

@@ -12,6 +12,8 @@ import xarray as xr
 from surrogates.errors import DataError
 from surrogates.schema import Label
 
+from .numbers import is_number
+
 Tasks = Sequence[Label] | Mapping[Label, float]
 
 
@@ -48,7 +50,7 @@ class LevelSet:
     reference: xr.Dataset | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.limit, bool) or not isinstance(self.limit, int | float) or not math.isfinite(self.limit):
+        if not is_number(self.limit) or not math.isfinite(self.limit):
             raise DataError(f"limit is {self.limit!r}; a finite number in the target's units is wanted")
 
 

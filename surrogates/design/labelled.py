@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from surrogates.errors import DataError
 from surrogates.gp.fidelity.fitted import FittedMultiFidelityGP
 from surrogates.gp.fitted import FittedHierarchicalGP
 from surrogates.gp.inducing.fitted_single import FittedInducingGP
-from surrogates.schema import Label, Schema, Vocabulary
+from surrogates.schema import Schema, Vocabulary
 
 Floats = NDArray[np.float64]
 
@@ -27,28 +27,6 @@ class Fitted(Protocol):
     @property
     def vocabulary(self) -> Vocabulary: ...
     def predict(self, at: xr.Dataset | pd.DataFrame) -> xr.Dataset: ...
-
-
-def require_label(kind: str, name: str | None, known: Sequence[Label | None], label: Any, *, optional: bool) -> Any:
-    """The task or fidelity that is meant: `label`, or the only one there is; None where none is named.
-
-    Raises
-    ------
-    DataError
-        If the model doesn't know the label, or knows several and none is given, unless that is `optional`.
-    """
-    labels = ", ".join(map(repr, known[:8])) + (" ..." if len(known) > 8 else "")
-    if name is None:
-        if label is not None:
-            raise DataError(f"{kind} is {label!r}, but the model's schema names no {kind}; leave it out")
-        return None
-    if label is None:
-        if len(known) > 1 and not optional:
-            raise DataError(f"{kind} isn't given, and the model knows {labels}; give {kind}= one of them")
-        return None if optional else known[0]
-    if label not in known:
-        raise DataError(f"unknown {kind} {label!r}; the model knows {labels}")
-    return label
 
 
 def places(fitted: Fitted, x: Floats, task: Any, fidelity: Any) -> xr.Dataset:

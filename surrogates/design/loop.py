@@ -1,4 +1,4 @@
-"""Ask and tell: what to measure next and what came out, saved at every step; and `run`, which does the asking.
+"""Ask and tell: what to measure next and what came out, saved at every step.
 
 All that a loop knows is its first data and its journal. What it fits and suggests is a function of these two and of the
 seed, never of how often the process was started: a loop that is killed goes on as if nothing had happened.
@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, FileFormatError
 from surrogates.schema import Schema
 
-from .counts import whole
 from .history import History, Suggestion, observed_row
 from .journal import Journal
 from .rows import Columns, Nearness, Row, digest

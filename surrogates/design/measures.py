@@ -11,6 +11,7 @@ from torch import Tensor
 from surrogates.errors import DataError
 
 from .mixtures import Mixture
+from .numbers import is_number
 
 Kind = Literal["value", "deviation", "probability"]
 
@@ -38,8 +39,8 @@ class Mean:
     kind: ClassVar[Kind] = "value"
 
     def __post_init__(self) -> None:
-        if not np.isfinite(self.k_std):
-            raise DataError(f"k_std is {self.k_std}; give a finite number of standard deviations, such as 2 or -2")
+        if not is_number(self.k_std) or not np.isfinite(self.k_std):
+            raise DataError(f"k_std is {self.k_std!r}; give a finite number of standard deviations, such as 2 or -2")
 
     def __call__(self, of: Mixture) -> Tensor:
         """(n,)"""
@@ -124,7 +125,7 @@ def check_probability(name: str, value: float) -> None:
     DataError
         If it isn't strictly between 0 and 1.
     """
-    if not isinstance(value, int | float | np.number) or not 0 < value < 1:
+    if not is_number(value) or not 0 < value < 1:
         raise DataError(f"{name} is {value!r}; it must be a probability between 0 and 1, both excluded")
 
 
@@ -139,7 +140,7 @@ def check_limits(at_least: float | None, at_most: float | None) -> None:
     given = [limit for limit in (at_least, at_most) if limit is not None]
     if not given:
         raise DataError("neither at_least nor at_most is given; give one limit or both")
-    if not all(isinstance(limit, int | float | np.number) and np.isfinite(limit) for limit in given):
+    if not all(is_number(limit) and np.isfinite(limit) for limit in given):
         raise DataError(f"limits are at_least={at_least!r}, at_most={at_most!r}; they must be finite numbers")
     if len(given) == 2 and not given[0] < given[1]:
         raise DataError(f"at_least={at_least!r} isn't below at_most={at_most!r}; nothing could meet both")

@@ -13,6 +13,7 @@ from surrogates.battery import AdaptedUnits
 from surrogates.battery.intake import Data
 from surrogates.control import FittedFamily
 from surrogates.control.sensitivity import Sensitivity
+from surrogates.counts import whole
 from surrogates.errors import DataError
 from surrogates.gp.differentiable import FittedProcess
 
@@ -80,7 +81,7 @@ class OpenMDAOComponent(om.ExplicitComponent):  # type: ignore[misc]
         self.measures: dict[str, Measure] = {self.response.target: Mean()}
         if outputs is not None:
             self.measures = dict(outputs)
-        self.vec_size = check_size(vec_size)
+        self.vec_size = whole(vec_size, "vec_size")
         response, given = self.response, _known(units, (*self.response.inputs, self.response.target))
         check_names(response.inputs, tuple(self.measures))
         self._spelt: dict[str, str | None] = {
@@ -159,7 +160,7 @@ class OpenMDAOPolicy(om.ExplicitComponent):  # type: ignore[misc]
                 f"a {type(fitted).__name__} is no family of control problems; fit one, by "
                 f"OptimalControlNet().fit(problem.over(...)), so that there are inputs to choose"
             )
-        self.fitted, self.cost, self.vec_size = fitted, cost, check_size(vec_size)
+        self.fitted, self.cost, self.vec_size = fitted, cost, whole(vec_size, "vec_size")
         self._answers = Sensitivity(fitted)
         self._answers.check()
         names = (*fitted.family.problem.controls, *([] if cost is None else [cost]))
@@ -324,19 +325,6 @@ def declare(
 def columns(inputs: Any, names: Sequence[str]) -> Floats:
     """(n, d)"""
     return np.stack([np.asarray(inputs[name], dtype=np.float64).ravel() for name in names], axis=-1)
-
-
-def check_size(vec_size: Any) -> int:
-    """Refuse what can't count designs.
-
-    Raises
-    ------
-    DataError
-        If it isn't a whole number, at least 1.
-    """
-    if isinstance(vec_size, bool) or not isinstance(vec_size, int | np.integer) or vec_size < 1:
-        raise DataError(f"vec_size is {vec_size!r}; give how many designs are evaluated at once, a whole number >= 1")
-    return int(vec_size)
 
 
 def check_names(inputs: Sequence[str], outputs: Sequence[str]) -> None:

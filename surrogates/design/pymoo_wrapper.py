@@ -81,8 +81,18 @@ class PymooProblem(Problem):  # type: ignore[misc]
         super().__init__(n_var=len(low), n_obj=len(self.objectives), n_ieq_constr=sides, xl=low, xu=high)
 
     def dataset(self, x: ArrayLike) -> xr.Dataset:
-        """What designs x (n, d) are and what they reach, over ``design``: the inputs, and every objective's measure."""
+        """What designs x (n, d) are and what they reach, over ``design``: the inputs, and every objective's measure.
+
+        Raises
+        ------
+        DataError
+            If x doesn't have one column for each input.
+        """
         designs = np.atleast_2d(np.asarray(x, dtype=np.float64))
+        if designs.ndim != 2 or designs.shape[1] != len(self.inputs):
+            raise DataError(
+                f"x has shape {np.shape(x)}; (n, {len(self.inputs)}) is expected, of the inputs {self.inputs}"
+            )
         answer = {}
         for k, name in enumerate(self.inputs):
             units = next(one.response.units(name) for one in self.objectives.values() if name in one.inputs)

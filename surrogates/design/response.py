@@ -21,6 +21,7 @@ from scipy.optimize import Bounds
 from scipy.stats import norm, qmc
 from torch import Tensor
 
+from surrogates.counts import whole
 from surrogates.errors import DataError
 from surrogates.gp.differentiable import FittedProcess
 from surrogates.gp.outputs import with_tails
@@ -30,6 +31,7 @@ from surrogates.schema import Label
 from .asking import Asked, ask
 from .measures import Measure
 from .mixtures import Mixture
+from .numbers import is_number, power_of_two
 
 Floats = NDArray[np.float64]
 SOURCES = ("model", "noise")
@@ -54,10 +56,10 @@ class Scatter:
     def __post_init__(self) -> None:
         if not self.deviations:
             raise DataError("deviations is empty; give an input's standard deviation, such as {'x': 0.1}")
-        if not isinstance(self.points, int) or self.points < 2 or self.points & (self.points - 1):
-            raise DataError(f"points is {self.points!r}; a Sobol' sequence wants a power of two, such as 128")
+        power_of_two(self.points, "points")
+        whole(self.seed, "seed", least=0)
         for name, given in self.deviations.items():
-            if isinstance(given, int | float | np.number):
+            if is_number(given):
                 if not (np.isfinite(given) and given > 0):
                     raise DataError(f"deviation of {name!r} is {given}; a standard deviation is finite and > 0")
             elif not callable(getattr(given, "ppf", None)):
@@ -72,7 +74,7 @@ class Scatter:
         unit = np.clip(unit, 1e-12, 1 - 1e-12)  # scrambled points may round to the ends, where a tail is infinite
         found = np.zeros((self.points, len(inputs)))
         for column, (name, given) in zip(unit.T, self.deviations.items(), strict=True):
-            distribution = norm(scale=given) if isinstance(given, int | float | np.number) else given
+            distribution = norm(scale=given) if is_number(given) else given
             found[:, inputs.index(name)] = distribution.ppf(column)
         if not np.isfinite(found).all():
             bad = inputs[int(np.argmin(np.isfinite(found).all(axis=0)))]
@@ -239,7 +241,7 @@ class Response:
                 if given not in known:
                     raise DataError(f"fixed[{name!r}] is {given!r}; the model knows {', '.join(map(repr, known))}")
                 given = known.index(given)
-            elif not isinstance(given, int | float | np.number) or not np.isfinite(given):
+            elif not is_number(given) or not np.isfinite(given):
                 raise DataError(
                     f"fixed[{name!r}] is {given!r}; give a finite number, in {self.units(name) or 'the units of the fit'}"
                 )

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, ProblemError
 
-from .counts import whole
 from .history import observed_row
 from .loop import Loop
 

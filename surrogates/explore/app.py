@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,17 +57,18 @@ class View:
     def table(self, at: Mapping[str, float], task: Label | None, fidelity: Label | None) -> str:
         """The curves as CSV: which input varies, all inputs, labels, mean and deviations."""
         curves = self.curves(at, task, fidelity)
-        rows = [
-            ",".join(["varies", *[axis.name for axis in self.axes], "task", "fidelity", "mean", "std", "noise_std"])
-        ]
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        names = [axis.name for axis in self.axes]
+        rows.writerow(["varies", *names, "task", "fidelity", "mean", "std", "noise_std"])
         for k, axis in enumerate(self.axes):
             curve = curves.isel(input=k)
             for i in np.flatnonzero(~np.isnan(curve["place"].to_numpy())):
                 held = {name: float(value) for name, value in at.items()} | {axis.name: float(curve["place"][i])}
-                place = [_quoted(other.value(held[other.name])) for other in self.axes]
-                numbers = [repr(float(curve[name][i])) for name in ("mean", "std", "noise_std")]
-                rows.append(",".join([_quoted(axis.name), *place, _quoted(task), _quoted(fidelity), *numbers]))
-        return "\n".join(rows) + "\n"
+                place = [other.value(held[other.name]) for other in self.axes]
+                numbers = [float(curve[name][i]) for name in ("mean", "std", "noise_std")]
+                rows.writerow([axis.name, *place, task, fidelity, *numbers])
+        return text.getvalue()
 
     def read(self, panel: int, x: float, y: float, at: Mapping[str, float], task: Any, fidelity: Any) -> str:
         """What a click on a panel tells: the place, the mean and both intervals there."""
@@ -180,10 +183,3 @@ def _only_this_machine() -> Any:
 
     if request.host.rsplit(":", 1)[0] not in ("127.0.0.1", "localhost"):
         abort(403)
-
-
-def _quoted(value: Any) -> str:
-    if value is None:
-        return ""
-    text = repr(float(value)) if isinstance(value, float | np.floating) else str(value)
-    return f'"{text.replace(chr(34), chr(34) * 2)}"' if any(c in text for c in ',"\n') else text

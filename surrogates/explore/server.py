@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import webbrowser
 from dataclasses import dataclass
 from typing import Any, Self
+
+from surrogates.errors import DataError
 
 from .app import make_app
 from .slices import Explorable
@@ -68,9 +71,9 @@ def explore(fitted: Explorable, *, port: int = 0, browser: bool = True) -> Serve
     MissingExtraError
         If dash isn't installed.
     DataError
-        If inputs are vectors or counts.
+        If inputs are vectors or counts, or the port is no number of a port.
     OSError
-        If the port is taken.
+        If the port is taken, or isn't allowed.
     """
     page = make_app(fitted).server
     from werkzeug.serving import WSGIRequestHandler, make_server  # after the error that names the extra
@@ -81,10 +84,23 @@ def explore(fitted: Explorable, *, port: int = 0, browser: bool = True) -> Serve
         def log_request(self, *parts: object) -> None:
             """Nothing."""
 
-    server = make_server(LOOPBACK, port, page, threaded=True, request_handler=Quiet)
+    with _listening(port) as listening:  # werkzeug would end the process where a port is taken
+        fd = listening.fileno()
+        server = make_server(LOOPBACK, port, page, threaded=True, request_handler=Quiet, fd=fd)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    url = f"http://{LOOPBACK}:{server.server_port}/"
+    url = f"http://{LOOPBACK}:{server.port}/"
     if browser:
         webbrowser.open(url)
     return Server(url, server, thread)
+
+
+def _listening(port: int) -> socket.socket:
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port < 2**16:
+        raise DataError(f"port is {port!r}; a whole number from 0 (any that is free) to {2**16 - 1} is wanted")
+    try:
+        return socket.create_server((LOOPBACK, port))
+    except OSError as error:
+        raise OSError(
+            f"port {port} can't be served: {error.strerror}; give another one, or 0 for any that is free"
+        ) from error

@@ -103,8 +103,9 @@ class ByDraw:
         asked = self.fitted.asked(points)
         by_level, zero = self.fitted.noise_by_draw(), self.fitted.jitter_by_draw()[:, None]
         noise = np.where(by_level == 0, zero, by_level)[:, asked.level] * asked.spread**2
-        if points.noise_variance is not None:
-            noise = np.where(np.isnan(points.noise_variance), noise, np.maximum(points.noise_variance, 0.0))
+        given, levels = points.noise_variance, self.fitted.levels
+        if given is not None and levels.variance is not None:  # where noise is learnt, a reading gets the learnt one
+            noise = np.where(np.isnan(given) | (levels.is_exact & (given == 0)), noise, given)
         exact = _is_exact(self.fitted.levels.variance, noise, points, zero.max() * asked.spread**2)
         return Places(asked.x, points.task, asked.group, asked.centre, asked.spread, noise, exact)
 

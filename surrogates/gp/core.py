@@ -15,7 +15,7 @@ from surrogates.schema import Points
 
 from .collapse import Readings, trend_prior
 from .crossed import crossed_moments
-from .fitting import Problem, conditioner, make_problem, usable_solvers
+from .fitting import Posterior, Problem, conditioner, make_problem, usable_solvers
 from .health import Draw, smoothing
 from .kernels import Kernel
 from .laplace import Draws
@@ -62,6 +62,13 @@ class Core:
     draws: Draws
     mode: Floats  # (p,)
     niw: Hyper | None = None
+
+    @staticmethod
+    def of_fit(scaled: Scaled, settings: Settings, posterior: Posterior, problem: Problem) -> Core:
+        """The core of a fit, whose problem need not be made again."""
+        core = Core(scaled, settings, posterior.draws, posterior.mode)
+        core.__dict__["problem"] = problem  # a cached property, whose value is known already
+        return core
 
     @cached_property
     def problem(self) -> Problem:
@@ -181,7 +188,7 @@ class Core:
             scaled = reweighted(scaled, replace(self.settings, solver="auto"), self.mode)
         settings = self.settings
         # new readings may break the pattern that the solver asked for needs
-        if settings.solver not in ("auto", Inducing.name, *usable_solvers(scaled, settings)):
+        if settings.solver not in ("auto", Inducing.name) and settings.solver not in usable_solvers(scaled, settings):
             settings = replace(settings, solver="auto")
         return Core(scaled, settings, self.draws, self.mode)
 

@@ -119,7 +119,10 @@ class CustomCorrelations:
 
         places = torch.from_numpy(z.copy()).requires_grad_()
         ψ = dense_correlations(self.module, torch.from_numpy(x), places)
-        (slope,) = torch.autograd.grad(ψ, places, torch.from_numpy(np.ascontiguousarray(weights[0])))
+        # a constant kernel doesn't depend on the places
+        (slope,) = torch.autograd.grad(
+            ψ, places, torch.from_numpy(np.ascontiguousarray(weights[0])), materialize_grads=True, allow_unused=True
+        )
         return np.asarray(slope.numpy())
 
 
@@ -142,7 +145,7 @@ class CustomSolver:
         design, module = self._design, self._kernel.at(state.shapes)
         ψ = dense_correlations(module, self._x, self._x)
         S, B = self._covariance(ψ.detach().numpy(), state)
-        solution = reml(S, design.H, state.y[:, None], design.prior_precision.ravel())
+        solution = reml(S, design.H, state.y[:, None], design.precision)
         if order == 0:
             return Result(solution.value, None, None)
         p_diagonal = weigh(S, solution)

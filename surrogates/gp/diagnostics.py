@@ -57,15 +57,14 @@ def _little_data(table: Table, core: Core) -> list[str]:
     idle = [name for name, column in columns.items() if not np.ptp(column, axis=0).any()]
     if idle:
         found.append(f"input {', '.join(map(repr, idle))} never varies: its influence can't be learnt")
-    poor = [str(table.vocabulary.tasks[t]) for t in scaled.prior.poor]
+    poor, labels = scaled.prior.poor, table.vocabulary.tasks
     if poor:
+        named = ", ".join(str(labels[t]) for t in poor[:5])
+        whose = "" if labels == (None,) else f" of {len(poor)} task{'s' * (len(poor) > 1)} ({named})"
         source = (
-            "the other tasks" if len(poor) < len(table.vocabulary.tasks) else "nowhere but its width, as all have few"
+            "it gets a prior from the other tasks" if len(poor) < len(labels) else "its coefficients get a wide prior"
         )
-        found.append(
-            f"too few places to determine the trend of {len(poor)} task{'s' * (len(poor) > 1)} ({', '.join(poor[:5])}): "
-            f"it gets a prior from {source}"
-        )
+        found.append(f"too few places to determine the trend{whose}: {source}")
     return found
 
 
@@ -147,16 +146,17 @@ def _bounds(table: Table, core: Core, posterior: Posterior) -> list[str]:
 def at_bounds(layout: Layout, mode: Floats, vocabulary: Vocabulary) -> list[str]:
     """Names of the hyper-parameters (p,) that ended at a bound."""
     return [
-        _readable(name, list(vocabulary.units)[:-1], vocabulary.tasks)
+        readable(name, vocabulary)
         for name, θ, (low, high) in zip(layout.names, mode, layout.bounds, strict=True)
         if θ <= low + 1e-9 or θ >= high - 1e-9
     ]
 
 
-def _readable(name: str, inputs: list[str], tasks: Sequence[Label | None]) -> str:
+def readable(name: str, vocabulary: Vocabulary) -> str:
     """Names of length-scales by input, those of tasks by label: log l[0] -> log l[speed], task 2 -> task steel."""
-    name = re.sub(r"(?<=task )\d+", lambda found: str(tasks[int(found.group())]), name)
-    for k, label in enumerate(inputs):
+    labels = ["all" if label is None else str(label) for label in vocabulary.tasks]
+    name = re.sub(r"(?<=task )\d+", lambda found: labels[int(found.group())], name)
+    for k, label in enumerate(list(vocabulary.units)[:-1]):
         for end in ("]", ","):
             name = name.replace(f"log l[{k}{end}", f"log l[{label}{end}")
     return name

@@ -13,16 +13,17 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from surrogates import persistence
+from surrogates.counts import whole
 from surrogates.errors import DataError
 from surrogates.health import HealthReport, review
-from surrogates.posterior import Moments, mix, mix_covariances, mix_slopes
+from surrogates.posterior import Moments, deviation_slopes, mix, mix_covariances, mix_slopes
 from surrogates.report import FitReport
 from surrogates.schema import Points, Schema, Vocabulary, as_labelled
 
 from .collapse import Readings
 from .core import Core
 from .diagnostics import at_bounds, outlying_tasks
-from .labelling import CHUNK, Labelling, in_blocks, require_draws
+from .labelling import CHUNK, Labelling, in_blocks
 from .lazily import predict_lazily
 from .outputs import Output, with_noise
 from .preparing import make_readings, own_noise, rescale
@@ -91,14 +92,8 @@ class FittedHierarchicalGP:
             return predict_lazily(self.predict, dataset, self.vocabulary)
         points = self.schema.encode_points(dataset, self.vocabulary)
         moments, noise = self._moments(points)
-        return xr.Dataset(
-            {
-                "mean": points.label(moments.mean, self._labelling.attrs("mean")),
-                "std": points.label(np.sqrt(moments.variance), self._labelling.attrs("standard deviation")),
-                "noise_std": self._noise_std(points, noise),
-            },
-            attrs=points.frame.attrs,
-        )
+        deviation = np.sqrt(moments.variance)
+        return self._labelling.prediction(points, moments.mean, deviation, self._noise_std(points, noise))
 
     def quantile(
         self, at: xr.Dataset | pd.DataFrame, q: float | Sequence[float], *, noise: bool = False
@@ -151,9 +146,10 @@ class FittedHierarchicalGP:
         Raises
         ------
         DataError
-            As in `predict`; if n is not positive; and if there are too many places.
+            As in `predict`; if n isn't a whole number >= 1; and if there are too many places.
         """
-        require_draws(n)
+        whole(n, "n")
+        whole(seed, "seed", least=0)
         points = self._labelling.joint_points(at)
         generator = np.random.default_rng(seed)
         chosen = generator.choice(len(self.core.weights), n, p=self.core.weights)
@@ -165,13 +161,17 @@ class FittedHierarchicalGP:
         return points.label(self.core.output.value(draws), self._labelling.attrs("draw"), leading=("draw",))
 
     def gradient(self, at: xr.Dataset | pd.DataFrame) -> xr.Dataset:
-        """Derivatives of mean and std of f by every input, in closed form.
+        """Derivatives of mean and std of f by every input but those with labels, in closed form.
 
         Returns
         -------
         xr.Dataset over ("input", dims of `at`): d_mean, d_std, in the units that the coordinate ``units`` gives for each
         input: the fit's, target by input. Where std is zero, d_std is NaN.
-            Inputs with labels have none.
+
+        Raises
+        ------
+        DataError
+            As in `predict`; and of a Tanimoto kernel, whose counts have no derivative.
         """
         points = self.schema.encode_points(at, self.vocabulary)
         if self.core.scaled.library is not None:
@@ -187,21 +187,11 @@ class FittedHierarchicalGP:
             slopes = [output.slopes(slope, own) for slope, own in zip(slopes, moments, strict=True)]
             moments = [output.moments(own) for own in moments]
             mixed = mix_slopes(slopes, moments, weights)
-            std = np.sqrt(mix(moments, weights).variance)
             d_mean[rows] = mixed.mean
-            halves = 2 * std[:, None]
-            d_std[rows] = np.divide(mixed.variance, halves, out=np.full(mixed.variance.shape, np.nan), where=halves > 0)
+            d_std[rows] = deviation_slopes(mixed.variance, mix(moments, weights).variance)
         names = [name for name in self.schema.inputs if name not in self.vocabulary.categories]
         numbers = [self.schema.inputs.index(name) for name in names]
-        answer = {
-            name: points.label((slope / width).T[numbers], {"long_name": text}, leading=("input",))
-            for name, slope, text in (
-                ("d_mean", d_mean, "derivative of the mean"),
-                ("d_std", d_std, "derivative of the standard deviation"),
-            )
-        }
-        units = self._labelling.slope_units(names)
-        return xr.Dataset(answer).assign_coords(input=xr.DataArray(names, dims="input"), units=("input", units))
+        return self._labelling.slopes(points, (d_mean / width)[:, numbers], (d_std / width)[:, numbers], names)
 
     def loo(self) -> xr.Dataset:
         """Leave-one-out predictions of every reading, in closed form; hyper-parameters are kept.
@@ -211,7 +201,8 @@ class FittedHierarchicalGP:
         xr.Dataset over ``reading`` (observed ones, in the order of the data): observed, mean, std (noise included),
         residual = observed - mean; the task and fidelity labels and the inputs, but for vectors, as coordinates.
         """
-        return self._left_out(self.core.left_out_outputs(), self.core.output.value(self.core.scaled.readings.y))
+        observed = self.core.output.value(self.core.scaled.readings.y)
+        return self._labelling.left_out(observed, self.core.left_out_outputs(), self._reading_coords())
 
     def readings(self) -> xr.Dataset:
         """The readings that the model has, without those that were missing.
@@ -221,37 +212,15 @@ class FittedHierarchicalGP:
         xr.Dataset over ``reading``, in the order of the data: the target, in the fit's units; the task and fidelity labels
         and the inputs, but for vectors, as coordinates.
         """
-        y = self.core.output.value(self.core.scaled.readings.y)
-        name = self.schema.target
-        return xr.Dataset({name: ("reading", y, self._labelling.attrs("observed"))}, coords=self._reading_coords())
-
-    def _left_out(self, moments: Moments, observed: Floats) -> xr.Dataset:
-        """Left-out predictions of the readings as they are labelled."""
-        values = {
-            "observed": (observed, "observed"),
-            "mean": (moments.mean, "left-out mean"),
-            "std": (np.sqrt(moments.variance), "left-out standard deviation, noise included"),
-            "residual": (observed - moments.mean, "left-out residual"),
-        }
-        data = {name: ("reading", v, self._labelling.attrs(text)) for name, (v, text) in values.items()}
-        return xr.Dataset(data, coords=self._reading_coords())
+        return self._labelling.readings(self.core.output.value(self.core.scaled.readings.y), self._reading_coords())
 
     def _reading_coords(self) -> dict[str, Any]:
-        readings, units = self.core.scaled.readings, self.vocabulary.units
-        x = readings.x * self.core.scaled.inputs.width + self.core.scaled.inputs.centre
-        plain = () if self.core.scaled.library else self.schema.inputs  # vectors would need a dim of their own
-        coords: dict[str, Any] = {
-            name: ("reading", x[:, k], {"units": units[name]} if units[name] else {}) for k, name in enumerate(plain)
-        }
-        for name, labels in self.vocabulary.categories.items():
-            codes = np.rint(x[:, self.schema.inputs.index(name)]).astype(np.int64)
-            coords[name] = ("reading", np.array(labels)[codes])
-        if self.schema.task is not None:
-            coords[self.schema.task] = ("reading", np.array(self.vocabulary.tasks)[readings.task])
-        if self.schema.fidelity is not None:
-            levels = np.array(self.vocabulary.fidelities)
-            coords[self.schema.fidelity] = ("reading", levels[readings.group % len(levels)])
-        return coords
+        scaled = self.core.scaled
+        x = scaled.readings.x * scaled.inputs.width + scaled.inputs.centre
+        if scaled.library is not None:
+            x = x[:, :0]
+        levels = np.array(self.vocabulary.fidelities)
+        return self._labelling.reading_coords(x, scaled.readings.task, levels[scaled.readings.group % len(levels)])
 
     def health(self) -> HealthReport:
         """How far this fit can be trusted: left-out scores, influence of single readings, what the algebra says.
@@ -285,7 +254,8 @@ class FittedHierarchicalGP:
         if warp is not None:
             # shapes of distributions, which scores need, are Gaussian there
             scale = Output(core.scaled.target)
-            loo = self._left_out(scale.moments(core.leave_one_out()), scale.value(core.scaled.readings.y))
+            observed, moments = scale.value(core.scaled.readings.y), scale.moments(core.leave_one_out())
+            loo = self._labelling.left_out(observed, moments, self._reading_coords())
             words = warp.describe(self.schema.target)
             vocabulary = replace(vocabulary, units={**vocabulary.units, self.schema.target: words})
             notes = [*notes, f"the target is warped: scores and shifts are {words}"]

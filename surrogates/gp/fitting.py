@@ -23,7 +23,7 @@ from .gram import Gram
 from .inducing.places import choose_places
 from .inducing.process import streamed_process
 from .inducing.workers import Workers
-from .kernels import Kernel
+from .kernels import NARROWEST, Kernel, log_lengthscale
 from .laplace import Draws, laplace_draws
 from .library import Library
 from .mixtures import MixtureGram
@@ -287,7 +287,7 @@ def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParame
     suffixes = [f", {name}" if name else "" for name in sharing.component_names]
     names = tuple(f"log l[{k}{suffix}]" for suffix in suffixes for k in range(d))
     size = len(names)
-    bounds = [(math.log(0.02), math.log(settings.widest))] * size
+    bounds = [(math.log(NARROWEST), math.log(settings.widest))] * size
     mean, deviation = np.tile(_shape_means(design.x[:, :d]), sharing.components), np.full(size, settings.spread)
     if settings.lengthscales is not None:
         mean, deviation = (np.array(part) for part in settings.lengthscales)
@@ -296,9 +296,7 @@ def _shapes(settings: Settings, sharing: Sharing, design: Design) -> ShapeParame
 
 def _shape_means(x: Floats) -> Floats:
     """(d,) prior means of log length-scales of inputs x (n, d)."""
-    # distances grow with the root of the number of inputs (Hvarfner, Hellsten & Nardi 2024)
-    varying = max(1, int((np.ptp(x, axis=0) > 0).sum()))
-    return np.full(x.shape[1], math.log(0.4) + 0.5 * math.log(varying))
+    return np.full(x.shape[1], log_lengthscale(max(1, int((np.ptp(x, axis=0) > 0).sum()))))
 
 
 def _starts(settings: Settings, layout: Layout) -> list[Start]:

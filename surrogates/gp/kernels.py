@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from surrogates.errors import DataError
 
 Floats = NDArray[np.float64]
+#: of log l for inputs in the unit cube: deviation of its normal prior; and the least and the largest l
+LENGTHSCALE_DEVIATION, NARROWEST, WIDEST = 1.2, 0.02, 20.0
 #: (a², ψ̇ out, scratch): turns a² into ψ in place and writes ψ̇. In place, since fresh buffers cost more than the sums.
 Fill = Callable[[Floats, Floats, Floats], None]
 
@@ -46,6 +48,14 @@ class Kernel:
         slope = np.empty_like(correlation)
         self.fill(correlation, slope, np.empty_like(correlation))
         return correlation, slope
+
+
+def log_lengthscale(inputs: int) -> float:
+    """Prior mean of log l for so many inputs that vary: log(0.4 √d).
+
+    Distances grow with the root of the number of inputs (Hvarfner, Hellsten & Nardi 2024).
+    """
+    return math.log(0.4) + 0.5 * math.log(inputs)
 
 
 def squared_distance(x: Floats, z: Floats) -> Floats:

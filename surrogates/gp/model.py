@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, FitWarning
 from surrogates.progress import Progress, progress_bar
 from surrogates.scaling import InputScaling
@@ -151,12 +152,9 @@ class HierarchicalGP:
                 raise DataError(f"{name} is {value!r}; choose one of {choices}")
         if not callable(self.trend) and self.trend not in TRENDS:
             raise DataError(f"trend is {self.trend!r}; choose one of {TRENDS} or pass a function (n, d) -> (n, p)")
-        if not isinstance(self.rank, int) or self.rank < 1:
-            raise DataError(f"rank is {self.rank}; it must be a whole number, at least 1")
-        if self.inducing is not None and (
-            self.inducing is True or not isinstance(self.inducing, int) or self.inducing < 1
-        ):
-            raise DataError(f"inducing is {self.inducing!r}; it is a number of places, at least 1, or None")
+        object.__setattr__(self, "rank", whole(self.rank, "rank"))
+        if self.inducing is not None:
+            object.__setattr__(self, "inducing", whole(self.inducing, "inducing"))
         if self.inducing is not None and self.solver not in ("auto", Inducing.name):
             raise DataError(f"inducing is {self.inducing}, but solver={self.solver!r} is exact; use solver='inducing'")
         if self.integrate not in (None, True, False):
@@ -201,6 +199,7 @@ class HierarchicalGP:
             If the fit ended in a way its user should know of; also in ``report.warnings``.
         """
         began = time.perf_counter()
+        whole(seed, "seed", least=0)
         settings = self._settings()
         vectors = settings.kernel.names if isinstance(settings.kernel, Tanimoto) else ()
         categorical = settings.kernel.categorical if isinstance(settings.kernel, Composite) else ()
@@ -233,8 +232,7 @@ class HierarchicalGP:
                         scaled, settings, integrate=integrate, seed=seed, progress=step, near=near, workers=team
                     )
             posterior = replace(posterior, evaluations=posterior.evaluations + searched)
-            core = Core(scaled, settings, posterior.draws, posterior.mode)
-            core.__dict__["problem"] = problem  # a cached property, whose value the fit has made already
+            core = Core.of_fit(scaled, settings, posterior, problem)
             if self.sharing == "niw":
                 core = _paper_mode(core)
             error = approximation(core, seed, team)

@@ -18,7 +18,7 @@ from .collapse import Readings, TrendPrior, trend_prior
 from .composite import Composite
 from .custom import CustomKernel
 from .design import Design
-from .kernels import Kernel
+from .kernels import LENGTHSCALE_DEVIATION, WIDEST, Kernel
 from .library import Library
 from .shaped_noise import NoiseBasis
 from .sharing import Sharing
@@ -30,8 +30,6 @@ Floats = NDArray[np.float64]
 AnyKernel = Kernel | CustomKernel | Tanimoto | Composite
 #: choices of noise that varies with the place, and whether it does so with squares and products too
 VARYING = MappingProxyType({"varying": False, "varying-quadratic": True})
-#: deviation of log l's normal prior, and the widest l
-LENGTHSCALE_DEVIATION, WIDEST = 1.2, 20.0
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ def make_readings(table: Table, x: Floats, target: TargetScaling, noise: str) ->
     group = table.fidelity
     if noise == "task-fidelity":
         group = table.task * F + table.fidelity
-        names = [f"{t}, {name}" for t in vocabulary.tasks for name in names]
+        names = [name if t is None else f"{t}, {name}" for t in vocabulary.tasks for name in names]
     basis = None
     if noise in VARYING:
         labels = [k for k, name in enumerate(vocabulary.units) if name in vocabulary.categories]

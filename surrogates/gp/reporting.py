@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 
@@ -100,23 +99,16 @@ def _outcome(core: Core, posterior: Posterior) -> str:
     return f"{text}; expectation-maximisation {ended} after {core.niw.steps} steps"
 
 
-def _estimate(values: Floats, weights: Floats, units: str | None) -> Estimate:
-    """Weighted mean and spread of (k,) values."""
-    mean = float(weights @ values)
-    spread = math.sqrt(max(float(weights @ (values - mean) ** 2), 0.0)) if len(values) > 1 else 0.0
-    return Estimate(mean, spread, units or "")
-
-
 def _noise(table: Table, core: Core) -> dict[str, Estimate]:
     spread, units = core.scaled.target.spread, _target_units(table, core)
     values = spread * np.sqrt(core.tails) * np.exp(0.5 * core.log_noise())
     readings = core.scaled.readings
     if core.settings.noise in ("known", "none"):
         names: tuple[str, ...] = ("nugget (detail that the kernel doesn't resolve)",)[: values.shape[1]]
-        return {name: _estimate(values[:, f], core.weights, units) for f, name in enumerate(names)}
+        return {name: Estimate.of_draws(values[:, f], core.weights, units) for f, name in enumerate(names)}
     # task and fidelity may have no reading together, and then nothing is learnt
     seen = np.bincount(readings.group, minlength=len(readings.groups)) > 0
-    return {n: _estimate(values[:, f], core.weights, units) for f, n in enumerate(readings.groups) if seen[f]}
+    return {n: Estimate.of_draws(values[:, f], core.weights, units) for f, n in enumerate(readings.groups) if seen[f]}
 
 
 def _correlation(table: Table, core: Core) -> dict[str, Estimate]:
@@ -126,17 +118,24 @@ def _correlation(table: Table, core: Core) -> dict[str, Estimate]:
     if isinstance(layout.sharing, Robust):
         ρ = np.stack([layout.sharing.correlations(layout.split(θ).sharing) for θ in draws.parameters])
         names = [f"share of {label} that is common to all" for label in table.vocabulary.tasks]
-        return {name: _estimate(ρ[:, t], draws.weights, None) for t, name in enumerate(names[:50])}
+        return {name: Estimate.of_draws(ρ[:, t], draws.weights, None) for t, name in enumerate(names[:50])}
     mixings = [layout.sharing.mixing(layout.split(θ).sharing) for θ in draws.parameters]
     if not isinstance(layout.sharing, Coregional):
         pairs = np.stack([mixing.pair for mixing in mixings if mixing.pair is not None]).sum(axis=1)  # (k, 2)
-        return {"between any two": _estimate(pairs[:, 0] / pairs.sum(axis=1), draws.weights, None)}
+        return {"between any two": Estimate.of_draws(pairs[:, 0] / pairs.sum(axis=1), draws.weights, None)}
     B = np.stack([mixing.matrix.sum(axis=0) for mixing in mixings])
     scale = np.sqrt(np.einsum("ktt->kt", B))
     R = B / (scale[:, :, None] * scale[:, None, :])
     labels = table.vocabulary.tasks
     first = [(a, b) for a in range(len(labels)) for b in range(a)][:15]
-    return {f"{labels[b]} and {labels[a]}": _estimate(R[:, a, b], draws.weights, None) for a, b in first}
+    return {f"{labels[b]} and {labels[a]}": Estimate.of_draws(R[:, a, b], draws.weights, None) for a, b in first}
+
+
+def _kinds(table: Table, core: Core) -> list[str]:
+    """Whose kernel each component is, as an addition to its parameters' names."""
+    if core.settings.apart:
+        return ["", *(f" ({table.vocabulary.tasks[t]} alone)" for t in core.settings.apart)]
+    return [""] if core.layout.sharing.components == 1 else [" (common process)", " (own processes)"]
 
 
 def _lengthscales(table: Table, core: Core) -> dict[str, Estimate]:
@@ -145,12 +144,9 @@ def _lengthscales(table: Table, core: Core) -> dict[str, Estimate]:
     l = np.stack([np.exp(core.layout.split(θ).log_shapes) for θ in core.draws.parameters])  # (k, C, d)
     width, units = core.scaled.inputs.width, table.vocabulary.units
     names = [name for name in units if name != list(units)[-1]]
-    kinds = [""] if l.shape[1] == 1 else [" (common process)", " (own processes)"]
-    if core.settings.apart:
-        kinds = ["", *(f" ({table.vocabulary.tasks[t]} alone)" for t in core.settings.apart)]
     return {
-        f"{name}{kind}": _estimate(l[:, c, k] * width[k], core.draws.weights, units[name])
-        for c, kind in enumerate(kinds)
+        f"{name}{kind}": Estimate.of_draws(l[:, c, k] * width[k], core.draws.weights, units[name])
+        for c, kind in enumerate(_kinds(table, core))
         for k, name in enumerate(names)
     }
 
@@ -163,24 +159,22 @@ def _mixture(table: Table, core: Core) -> dict[str, Estimate]:
     if not isinstance(kernel, Tanimoto) or not kernel.smooth:
         return {}
     shapes = np.stack([core.layout.split(θ).log_shapes for θ in draws.parameters])  # (k, C, 2)
-    kinds = [""] if shapes.shape[1] == 1 else [" (common process)", " (own processes)"]
     found = {}
-    for c, kind in enumerate(kinds):
+    for c, kind in enumerate(_kinds(table, core)):
         share = np.array([weight(shape) for shape in shapes[:, c]])
-        found[f"share of {', '.join(kernel.counts)}{kind}"] = _estimate(share, draws.weights, None)
+        found[f"share of {', '.join(kernel.counts)}{kind}"] = Estimate.of_draws(share, draws.weights, None)
         name = f"length-scale of {', '.join(kernel.smooth)}{kind}"
-        found[name] = _estimate(np.exp(shapes[:, c, 1]), draws.weights, "standard deviations")
+        found[name] = Estimate.of_draws(np.exp(shapes[:, c, 1]), draws.weights, "standard deviations")
     return found
 
 
 def _terms(table: Table, core: Core, kernel: Composite) -> dict[str, Estimate]:
     """Parameters of a kernel's terms, in the units of their inputs."""
     shapes = np.stack([core.layout.split(θ).log_shapes for θ in core.draws.parameters])  # (k, C, r)
-    kinds = [""] if shapes.shape[1] == 1 else [" (common process)", " (own processes)"]
     units, weights = table.vocabulary.units, core.draws.weights
     return {
-        f"{name}{kind}": _estimate(told.values, weights, units[told.units_of] if told.units_of else None)
-        for c, kind in enumerate(kinds)
+        f"{name}{kind}": Estimate.of_draws(told.values, weights, units[told.units_of] if told.units_of else None)
+        for c, kind in enumerate(_kinds(table, core))
         for name, told in kernel.told(shapes[:, c]).items()
     }
 
@@ -191,7 +185,8 @@ def _amplitude(table: Table, core: Core) -> dict[str, Estimate]:
     if isinstance(layout.sharing, Robust):
         sizes, units = core.scaled.target.spread * np.sqrt(np.stack(diagonal)), _target_units(table, core)
         return {
-            f"of {t}": _estimate(sizes[:, k], draws.weights, units) for k, t in enumerate(table.vocabulary.tasks[:50])
+            f"of {t}": Estimate.of_draws(sizes[:, k], draws.weights, units)
+            for k, t in enumerate(table.vocabulary.tasks[:50])
         }
     variance = np.stack(diagonal).mean(axis=1)
     if isinstance(core.settings.kernel, CustomKernel):
@@ -199,7 +194,7 @@ def _amplitude(table: Table, core: Core) -> dict[str, Estimate]:
         kernel, x = core.settings.kernel, core.problem.objective.design.x
         variance *= [kernel.correlations(layout.split(θ).log_shapes).diagonal(x)[0].mean() for θ in draws.parameters]
     values = core.scaled.target.spread * np.sqrt(variance)
-    return {"standard deviation": _estimate(values, draws.weights, _target_units(table, core))}
+    return {"standard deviation": Estimate.of_draws(values, draws.weights, _target_units(table, core))}
 
 
 def _target_units(table: Table, core: Core) -> str | None:
@@ -223,7 +218,7 @@ def _noise_slopes(table: Table, core: Core) -> dict[str, Estimate]:
         return {}
     factor = np.exp(0.5 * core.log_noise()[:, len(readings.groups) :])
     names = readings.basis.names(list(table.vocabulary.units)[:-1])
-    return {name: _estimate(factor[:, k], core.weights, None) for k, name in enumerate(names)}
+    return {name: Estimate.of_draws(factor[:, k], core.weights, None) for k, name in enumerate(names)}
 
 
 def _outliers(table: Table, core: Core) -> dict[str, Estimate]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .sharing import Mixing
+from .sharing import AMPLITUDE_PRIOR, CORRELATION_BOUNDS, CORRELATION_PRIOR, Mixing
 
 Floats = NDArray[np.float64]
 #: τ and α: how far most tasks' correlations (logits) and amplitudes (logarithms) lie apart
@@ -58,14 +58,19 @@ class Robust:
 
     @property
     def bounds(self) -> list[tuple[float, float]]:
-        return [(-8.0, 8.0), (-6.0, 9.0), *[(-4.0, 4.0)] * (2 * len(self.sharing)), *[(-8.0, 8.0)] * len(self.apart)]
+        return [
+            (-8.0, 8.0),
+            CORRELATION_BOUNDS,
+            *[(-4.0, 4.0)] * (2 * len(self.sharing)),
+            *[(-8.0, 8.0)] * len(self.apart),
+        ]
 
     @property
     def prior(self) -> tuple[Floats, Floats]:
-        own, k = 2 * len(self.sharing), len(self.apart)
         # of s and ρ as for exchangeable tasks
-        mean = np.concatenate([[1.5, 0.5], np.zeros(own), np.full(k, 1.5)])
-        return mean, np.concatenate([[2.0, 1.75], np.ones(own), np.full(k, 2.0)])
+        own = [(0.0, 1.0)] * (2 * len(self.sharing))
+        mean, deviation = np.transpose([AMPLITUDE_PRIOR, CORRELATION_PRIOR, *own, *[AMPLITUDE_PRIOR] * len(self.apart)])
+        return mean, deviation
 
     def start(self, correlation: float) -> Floats:
         own = np.zeros(2 * len(self.sharing) + len(self.apart))

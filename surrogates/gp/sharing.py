@@ -81,6 +81,8 @@ class Sharing(Protocol):
 
 #: normal prior of log s: the target is scaled to unit residual variance, which smooth processes, hidden by the trend, exceed
 AMPLITUDE_PRIOR = (1.5, 2.0)
+#: normal prior of the logit of the correlation between tasks, and its bounds
+CORRELATION_PRIOR, CORRELATION_BOUNDS = (0.5, 1.75), (-6.0, 9.0)
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,12 @@ class Exchangeable:
     @property
     def bounds(self) -> list[tuple[float, float]]:
         mean, deviation = self.amplitude
-        return [(min(-8.0, mean - 5 * deviation), 8.0), (-6.0, 9.0)][: len(self.names)]
+        return [(min(-8.0, mean - 5 * deviation), 8.0), CORRELATION_BOUNDS][: len(self.names)]
 
     @property
     def prior(self) -> tuple[Floats, Floats]:
-        k = len(self.names)
-        mean, deviation = self.amplitude
-        return np.array([mean, 0.5])[:k], np.array([deviation, 1.75])[:k]
+        mean, deviation = np.transpose([self.amplitude, CORRELATION_PRIOR][: len(self.names)])
+        return mean, deviation
 
     def start(self, correlation: float) -> Floats:
         return np.array([0.0, np.log(correlation / (1 - correlation))])[: len(self.names)]

@@ -17,6 +17,7 @@ Every method takes the frame that tells which column of x holds which input, and
 from __future__ import annotations
 
 import abc
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ from numpy.typing import NDArray
 
 from surrogates.errors import DataError
 
-from .kernels import KERNELS, kernel_named
+from .kernels import KERNELS, LENGTHSCALE_DEVIATION, NARROWEST, WIDEST, kernel_named, log_lengthscale
+from .sharing import CORRELATION_BOUNDS, CORRELATION_PRIOR
 
 Floats = NDArray[np.float64]
 #: of a learnt period, as a share of its input's range: prior, bounds and starts
@@ -123,9 +125,8 @@ class Smooth(Term):
         return tuple(self.of)
 
     def parameters(self, frame: Frame) -> list[Parameter]:
-        mean = math.log(0.4) + 0.5 * math.log(len(self.of))
-        bounds = (math.log(0.02), math.log(20.0))
-        return [Parameter(f"log l[{name}]", mean, 1.2, bounds) for name in self.of]
+        mean, bounds = log_lengthscale(len(self.of)), (math.log(NARROWEST), math.log(WIDEST))
+        return [Parameter(f"log l[{name}]", mean, LENGTHSCALE_DEVIATION, bounds) for name in self.of]
 
     def slopes(self, x: Floats, z: Floats, θ: Floats, frame: Frame) -> tuple[Floats, list[Floats]]:
         columns, l = [frame.column[name] for name in self.of], np.exp(θ)
@@ -241,7 +242,7 @@ class Categorical(Term):
         return (self.of,)
 
     def parameters(self, frame: Frame) -> list[Parameter]:
-        return [Parameter(f"logit ρ[{self.of}]", 0.5, 1.75, (-6.0, 9.0))]
+        return [Parameter(f"logit ρ[{self.of}]", *CORRELATION_PRIOR, CORRELATION_BOUNDS)]
 
     def slopes(self, x: Floats, z: Floats, θ: Floats, frame: Frame) -> tuple[Floats, list[Floats]]:
         k, ρ = frame.column[self.of], _logistic(θ[0])
@@ -292,8 +293,8 @@ class Sum(Term):
     def told(self, θ: Floats, frame: Frame) -> dict[str, Told]:
         m = len(self.terms)
         w = np.stack([self._shares(v) for v in θ[:, :m]])
-        found = {f"share of {term}": Told(w[:, j], None) for j, term in enumerate(self.terms)}
-        return found | _all_told(self.terms, θ[:, m:], frame)
+        shares = [(f"share of {term}", Told(w[:, j], None)) for j, term in enumerate(self.terms)]
+        return _all_told(self.terms, θ[:, m:], frame, shares)
 
     def _shares(self, v: Floats) -> Floats:
         raised = np.exp(v - v.max())
@@ -374,11 +375,17 @@ def _split(terms: tuple[Term, ...], θ: Floats, frame: Frame) -> list[Floats]:
     return np.split(θ, ends[:-1], axis=-1)
 
 
-def _all_told(terms: tuple[Term, ...], θ: Floats, frame: Frame) -> dict[str, Told]:
-    found: dict[str, Told] = {}
+def _all_told(
+    terms: tuple[Term, ...], θ: Floats, frame: Frame, first: Sequence[tuple[str, Told]] = ()
+) -> dict[str, Told]:
+    """What all terms tell, behind what is told first; a name that was taken gets a number."""
+    pairs = [*first]
     for term, own in zip(terms, _split(terms, θ, frame), strict=True):
-        for name, told in term.told(own, frame).items():
-            found[name if name not in found else f"{name} (once more)"] = told
+        pairs += term.told(own, frame).items()
+    found: dict[str, Told] = {}
+    for name, told in pairs:
+        times = (k for k in itertools.count(2) if f"{name} ({k})" not in found)
+        found[name if name not in found else f"{name} ({next(times)})"] = told
     return found
 
 

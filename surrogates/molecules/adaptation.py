@@ -126,6 +126,7 @@ def with_task(
     fitted: FittedMolecularNet, data: xr.Dataset | pd.DataFrame, from_few: int | None, seed: int
 ) -> FittedMolecularNet:
     """See `FittedMolecularNet.add_task`."""
+    streams(seed, 0)  # which checks the seed
     began = time.perf_counter()
     parts = fitted.parts
     columns, name = _new_property(fitted, data)

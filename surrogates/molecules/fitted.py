@@ -61,6 +61,8 @@ class FittedMolecularNet:
         -------
         xr.Dataset over (molecule, property): mean; std, of the mean; noise_std, of a reading around it; lower and upper
         ends of the interval that holds a reading with probability `level`; in each property's units, which are a coordinate.
+        So are the SMILES, by the name of their variable; where the answer has a part of that name, such as mean, by
+        `input_mean`.
 
         Raises
         ------
@@ -88,10 +90,12 @@ class FittedMolecularNet:
             "upper": f"upper end of the {level:g} interval of a reading",
         }
         data = {name: (("molecule", "property"), v, {"long_name": texts[name]}) for name, v in answers.items()}
-        names = self.columns.smiles
         coords = {
-            name: ("molecule", np.array([entry[c] for entry in entries.written], dtype=np.str_))
-            for c, name in enumerate(names)
+            f"input_{name}" if name in (*data, "property", "units") else name: (
+                "molecule",
+                np.array([entry[c] for entry in entries.written], dtype=np.str_),
+            )
+            for c, name in enumerate(self.columns.smiles)
         }
         units = ("property", list(self.parts.labels.units))
         return xr.Dataset(data, coords={**coords, "property": list(self.properties), "units": units})
@@ -120,6 +124,8 @@ class FittedMolecularNet:
         ------
         DataError
             If there is no new property, more than one, or fewer than two labels.
+        ValueError
+            If `seed` isn't an integer >= 0.
 
         Warns
         -----

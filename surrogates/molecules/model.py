@@ -113,6 +113,7 @@ class MolecularNet:
         ):
             if value not in choices:
                 raise DataError(f"{name} is {value!r}; choose one of {choices}")
+        object.__setattr__(self, "bounds", MappingProxyType(dict(self.bounds)))
         if self.bounds and self.model == "gp":
             raise DataError("bounds are taken by networks only; use model='net' or 'auto'")
         if not self.columns().smiles:

@@ -94,11 +94,12 @@ class Columns:
     bounds: Mapping[str, str]
 
     def dataset(self, table: xr.Dataset | pd.DataFrame) -> xr.Dataset:
-        """The table as a dataset over one dim of molecules."""
+        """The table as a dataset over one dim of molecules, its names as texts."""
         if isinstance(table, pd.DataFrame):
             table = xr.Dataset.from_dataframe(table.reset_index(drop=True).rename_axis("molecule"))
         if not isinstance(table, xr.Dataset):
             raise DataError(f"the table is a {type(table).__name__}; give an xarray Dataset or a pandas DataFrame")
+        table = table.rename({name: str(name) for name in table.variables if not isinstance(name, str)})
         for name in self.smiles:
             if name not in table.variables:
                 raise DataError(

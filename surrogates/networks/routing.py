@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from surrogates.errors import DataError
@@ -54,6 +55,10 @@ class Router:
     limit: float
     temperature: float = 1.0
 
+    @cached_property
+    def _trees(self) -> tuple[cKDTree, ...]:
+        return tuple(cKDTree(r) for r in self.references)
+
     @staticmethod
     def fit(references: Sequence[Floats], *, temperature: float = 1.0, quantile: float = 0.99) -> Router:
         """A router of the experts' training points (n_k, d); the limit is that `quantile` of their spacings."""
@@ -75,11 +80,12 @@ class Router:
             raise DataError("all training points of each expert are the same; there is no distance to judge others by")
         return Router(points, float(np.median(spacing)), float(np.quantile(spacing, quantile)), temperature)
 
-    def __call__(self, x: Floats) -> Routing:
+    def __call__(self, x: ArrayLike) -> Routing:
         """Weights at x (n, d)."""
+        x = np.asarray(x, dtype=np.float64)
         if x.ndim != 2 or x.shape[1] != self.references[0].shape[1] or not np.isfinite(x).all():
             raise DataError(f"x has shape {x.shape}; wanted are finite numbers (n, {self.references[0].shape[1]})")
-        d = np.stack([cKDTree(r).query(x)[0] for r in self.references])  # (K, n)
+        d = np.stack([tree.query(x)[0] for tree in self._trees])  # (K, n)
         e = np.exp(-(d - d.min(0)) / (self.temperature * self.scale))
         inside = np.clip(2 - d.min(0) / self.limit, 0, 1)
         return Routing(inside * e / e.sum(0) + (1 - inside) / len(d), inside)

@@ -9,11 +9,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from surrogates.errors import DataError
-
 from .objective import JacobianMode, Point
 from .optimiser import Ending, Move, Turn
-from .weighting._base import Balance, State
+from .weighting._base import Balance, State, at_least
 from .wolfe import Line, strong_wolfe
 
 
@@ -52,8 +50,7 @@ class SSBroyden:
     takes_directions: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int) or self.attempts < 1:
-            raise DataError(f"attempts is {self.attempts!r}; it must be an integer >= 1")
+        at_least(self.attempts, 1, "attempts")
 
     def init(self, θ: Tensor) -> State:
         return {"H": torch.eye(len(θ), dtype=θ.dtype), "updates": torch.tensor(0)}

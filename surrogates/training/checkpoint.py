@@ -18,7 +18,7 @@ from surrogates.errors import DataError, FileFormatError
 
 from .stopping import Best
 from .trace import Trace
-from .weighting._base import Balance, State
+from .weighting._base import Balance, State, at_least
 
 _KIND = "training.checkpoint"
 
@@ -41,8 +41,7 @@ class Checkpoint:
     every: int = 100
 
     def __post_init__(self) -> None:
-        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
-            raise DataError(f"every is {self.every!r}; it must be an integer >= 1")
+        at_least(self.every, 1, "every")
 
 
 @dataclass

@@ -8,11 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from surrogates.errors import DataError
-
 from .objective import JacobianMode, Point
 from .optimiser import Ending, Move, Turn
-from .weighting._base import Balance, State
+from .weighting._base import Balance, State, at_least
 from .wolfe import Line, strong_wolfe
 
 
@@ -51,9 +49,8 @@ class LBFGS:
     takes_directions: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for name, value in (("history", self.history), ("attempts", self.attempts)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise DataError(f"{name} is {value!r}; it must be an integer >= 1")
+        at_least(self.history, 1, "history")
+        at_least(self.attempts, 1, "attempts")
 
     def init(self, θ: Tensor) -> State:
         return {"s": θ.new_zeros((0, len(θ))), "y": θ.new_zeros((0, len(θ)))}

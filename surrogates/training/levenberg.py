@@ -12,7 +12,7 @@ from surrogates.errors import DataError, NumericalError
 
 from .objective import JacobianMode, Point
 from .optimiser import Ending, Move, Turn
-from .weighting._base import Balance, State, one_of, positive
+from .weighting._base import Balance, State, at_least, one_of, positive
 
 #: Share of a step that is gone ahead to see how the residuals bend.
 _AHEAD = 0.1
@@ -77,8 +77,7 @@ class LevenbergMarquardt:
         positive(self.floor, "floor", zero=True)
         positive(self.acceleration, "acceleration", zero=True)
         one_of(self.mode, "mode", ("auto", "reverse", "forward"))
-        if self.attempts < 1:
-            raise DataError(f"attempts is {self.attempts}; it must be at least 1")
+        at_least(self.attempts, 1, "attempts")
 
     @property
     def by_jacobian(self) -> JacobianMode:

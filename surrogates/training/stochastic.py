@@ -241,7 +241,7 @@ class _Loop:
         if missing := [
             n for n, some in zip(self.engine.names, self.data.mask.any(0).tolist(), strict=True) if not some
         ]:
-            self.warnings.append(f"no labels for {', '.join(map(repr, missing))}: these heads stay as they were")
+            self.warnings.append(f"no labels for {', '.join(map(repr, missing))}: their heads learn nothing")
 
     def run(self, advance: Callable[[float], None]) -> Ending:
         """Epoch after epoch."""

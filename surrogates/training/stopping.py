@@ -10,13 +10,15 @@ from torch import Tensor
 
 from surrogates.errors import DataError, NumericalError
 
+from .weighting._base import at_least
+
 #: θ (P,) -> a number that should become small, from data that the losses don't see.
 Validation = Callable[[Tensor], float]
 
 
 @dataclass(frozen=True)
 class Stopping:
-    """Goals and limits of a run. What is None is not looked at.
+    """Goals and limits of a run; those that are None aren't looked at.
 
     Parameters
     ----------
@@ -46,14 +48,10 @@ class Stopping:
     validate_every: int = 10
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("max_steps", self.max_steps, 0),
-            ("window", self.window, 1),
-            ("patience", self.patience, 1),
-            ("validate_every", self.validate_every, 1),
-        ):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-                raise DataError(f"{name} is {value!r}; it must be an integer >= {least}")
+        for name, least in (("max_steps", 0), ("patience", 1), ("validate_every", 1)):
+            at_least(getattr(self, name), least, name)
+        if self.window is not None:
+            at_least(self.window, 1, "window")
         for label, number in (("gradient", self.gradient), ("max_seconds", self.max_seconds)):
             if number is not None and not number >= 0:
                 raise DataError(f"{label} is {number!r}; it must be a number >= 0, or None")

@@ -178,7 +178,7 @@ def test_what_cannot_be_forecast_is_refused() -> None:
         ARX(2).fit(POPULATION.during(0, 96))
     with pytest.raises(DataError, match="population has 40 steps; the network needs at least two days, 50 steps"):
         LSTM().fit(POPULATION.during(0, 40))
-    with pytest.raises(ValueError, match="order is 0"):
+    with pytest.raises(DataError, match="order is 0"):
         Terms(order=0)
 
 

@@ -248,6 +248,20 @@ def test_training_goes_on_where_fingerprints_were_fitted_anew() -> None:
         train_encoder(records, first.θ, both, RECIPE, seed=1)
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"features": 0}, r"features is 0; whole numbers >= 1 .*encoder=None for none"),
+        ({"features": 1.5}, r"features is 1.5; whole"),
+        ({"widths": (8, 0)}, r"widths is \(8, 0\); whole"),
+        ({"weight_deviation": 0.0}, "weight_deviation is 0.0; it must be a number > 0"),
+    ],
+)
+def test_recipes_that_make_no_encoder(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        EncoderRecipe(**settings)  # type: ignore[arg-type]
+
+
 def test_units_under_one_sky_share_their_inputs() -> None:
     records = read(small_rooms(units=3, days=3))
     inputs, which = distinct_inputs(records)

@@ -13,6 +13,7 @@ import xarray as xr
 from small_rooms import small_rooms
 
 from surrogates.battery.intake import read
+from surrogates.battery.intake.sources import has_unit_dim
 from surrogates.battery.records import Records
 from surrogates.errors import DataError
 from surrogates.physics.solar import facade_irradiance, split_global
@@ -75,7 +76,9 @@ def test_global_irradiance_is_split() -> None:
     assert any("split" in note for note in got.notes)
 
 
-@pytest.mark.parametrize("form", ["long", "shuffled", "multi-index", "csv", "csv with ;", "transposed"])
+@pytest.mark.parametrize(
+    "form", ["long", "shuffled", "multi-index", "index of units", "csv", "csv with ;", "transposed"]
+)
 def test_every_form_of_the_same_data_reads_the_same(form: str, tmp_path: Path) -> None:
     rooms = small_rooms()
     frame = table(rooms)
@@ -85,6 +88,8 @@ def test_every_form_of_the_same_data_reads_the_same(form: str, tmp_path: Path) -
         data.attrs = frame.attrs
     if form == "multi-index":
         data = frame.set_index(["unit", "time"])
+    if form == "index of units":
+        data = frame.set_index("unit")
     if form == "transposed":
         data = rooms.transpose("time", "unit")
     if form.startswith("csv"):
@@ -94,6 +99,7 @@ def test_every_form_of_the_same_data_reads_the_same(form: str, tmp_path: Path) -
         )
     got = read(data)
     assert_same(got, read(rooms), rtol=1e-12)
+    assert has_unit_dim(data)
     assert ("sorted" in " ".join(got.notes)) == (form == "shuffled")
 
 
@@ -104,6 +110,7 @@ def test_a_single_unit(form: str) -> None:
     data = alone if form != "index of times" else table(alone).set_index("time")
     got = read(data)
     assert got.unit == ("room 1" if form == "scalar unit" else "unit",)
+    assert not has_unit_dim(data)
     np.testing.assert_array_equal(got.power, rooms["power"].values)
 
 

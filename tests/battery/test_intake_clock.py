@@ -53,7 +53,11 @@ def test_the_step(minutes: int, step: str | None, hours: float) -> None:
 @pytest.mark.parametrize(
     ("minutes", "step", "words"),
     [
-        (15, "5min", "step='5min' is finer than the readings of unit 'room 0', every 15 min; give step='15min'"),
+        (
+            15,
+            "5min",
+            "step='5min' is finer than the readings of unit 'room 0', every 15 min; give finer .* with step='15min'",
+        ),
         (15, "7min", "step='7min' isn't allowed.*from 5 to 60 min and divide a day"),
         (15, "2h", "step='2h' isn't allowed"),
         (15, "often", "step='often' can't be read"),
@@ -217,5 +221,11 @@ def test_stamps_at_the_starts_can_be_moved_as_the_message_says() -> None:
     starts[AVERAGES] = rooms[AVERAGES].shift(time=-1)
     with pytest.raises(DataError, match=r"stamps of power and weather are the starts .*shift\(time=1\)"):
         read(starts.isel(time=slice(0, -1)))
+    frame = starts.isel(time=slice(0, -1)).to_dataframe().reset_index()
+    frame.attrs = dict(rooms.attrs)
+    with pytest.raises(DataError, match=r"data\[names\] = data.groupby\('unit'\)\[names\].shift\(\)$"):
+        read(frame)
+    frame[AVERAGES] = frame.groupby("unit")[AVERAGES].shift()
+    np.testing.assert_array_equal(read(frame).power, rooms["power"].values[:, 1:-1])
     starts[AVERAGES] = starts[AVERAGES].shift(time=1)
     np.testing.assert_array_equal(read(starts).power, rooms["power"].values[:, 1:])

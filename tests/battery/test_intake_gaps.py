@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from small_rooms import small_rooms
 
@@ -74,6 +77,27 @@ def test_a_unit_without_a_single_number(name: str) -> None:
     with pytest.raises(DataError, match=f"'{name}' has no number at all in unit 'room 1'; .*drop_sel"):
         read(rooms)
     assert read(rooms.drop_sel(unit=["room 1"])).unit == ("room 0",)  # the remedy
+
+
+def test_remedies_for_a_table_are_those_of_pandas(tmp_path: Path) -> None:
+    rooms = small_rooms()
+    data = rooms.to_dataframe().reset_index()
+    data.attrs = dict(rooms.attrs)
+    old = data.rename(columns={"power": "old name"})
+    with pytest.raises(DataError, match=r"rename\(columns=\{'old name': 'power'\}\)$"):
+        read(old)
+    assert read(old.rename(columns={"old name": "power"})).units == 2
+    for change in (np.nan, 0.7):  # no number, no change
+        bad = data.assign(power=data["power"].where(data["unit"] != "room 1", change))
+        bad.attrs = dict(rooms.attrs)
+        with pytest.raises(DataError, match=r"'room 1'.*drop the unit: data\[~data\['unit'\].isin\(\[...\]\)\]$"):
+            read(bad)
+        assert read(bad[~bad["unit"].isin(["room 1"])]).unit == ("room 0",)
+    with pytest.raises(DataError, match=r"less than 12 h .*data\[~data\['unit'\]"):
+        read(data[data["time"] <= data["time"].min() + pd.Timedelta("8h")])
+    old.to_csv(tmp_path / "rooms.csv", index=False)
+    with pytest.raises(DataError, match=r"name its column 'power'$"):
+        read(tmp_path / "rooms.csv")
 
 
 def test_humidity_may_be_missing_in_one_unit() -> None:

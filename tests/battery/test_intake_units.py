@@ -195,6 +195,11 @@ def test_marks_for_missing_values() -> None:
     again = read(rooms)
     assert any("equal to the fill value 99" in note for note in again.notes)
     np.testing.assert_allclose(again.power, got.power)
+    rooms["power"].values[0, 50:53] = -9999.0
+    rooms["power"].attrs["_FillValue"] = np.nan  # marks nothing
+    np.testing.assert_allclose(read(rooms).power, got.power)
+    rooms["power"].attrs["_FillValue"] = 99.0
+    rooms["power"].values[0, 50:53] = 99.0
     rooms["power"].values[0, 60] = -9999.0  # not the mark that was stated
     with pytest.raises(DataError, match="impossible values, 1 in all, the first -9999 kW"):
         read(rooms)

@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import xarray as xr
 from small_rooms import small_rooms
 
 from surrogates import AdaptedUnits, FittedVirtualBattery, VirtualBatteryNet, load
-from surrogates.battery import adaptation, read
+from surrogates.battery import Recipe, adaptation, read
 from surrogates.errors import DataError, FileFormatError, FitWarning, UnitsError
 from surrogates.physics.virtual_battery import aggregate
 
@@ -290,6 +289,15 @@ def test_a_step_of_power_cools_as_it_does_in_the_room(
     np.testing.assert_allclose(found, gain[:4] / 4, rtol=0.1)
 
 
+def test_deviations_of_parameters_are_those_of_the_numbers_by_their_slopes(pair: AdaptedUnits) -> None:
+    P, σ, h = pair.settings.layout.size, 0.3, 1e-6
+    alike = replace(pair.prints, precision=np.broadcast_to(np.eye(P) / σ**2, (2, P, P)), spread=np.ones(2))
+    got, low, high = (replace(pair, prints=replace(alike, θ=alike.θ + d)).parameters for d in (0.0, -h, h))
+    for name in ("rate_of_exchange", "cooling", "variation", "sun_on_air", "sun_on_mass", "heat_gain"):
+        slope = np.abs(high[name] - low[name]) / (2 * h)
+        np.testing.assert_allclose(got[f"{name}_std"], σ * slope, rtol=1e-6, err_msg=name)
+
+
 def test_reports_tell_and_survive(net: FittedVirtualBattery, unit: AdaptedUnits, neighbourhood: xr.Dataset) -> None:
     text = str(net.report)
     assert "all fits converged" in text
@@ -358,6 +366,14 @@ def test_a_population_must_say_how_units_differ(neighbourhood: xr.Dataset) -> No
         ({"comfort": (27.5, 22.5)}, r"comfort is \(27.5, 22.5\)"),
         ({"comfort": (295.0, 300.0)}, "in degC"),
         ({"prior_weight": 0.0}, "prior_weight is 0.0"),
+        ({"prior_weight": np.inf}, "prior_weight is inf"),
+        ({"recipe": Recipe(horizon=48.0)}, "the recipe's horizon is 48 h; it must be from 1 to 24 h"),
+        (
+            {"recipe": Recipe(horizon=2.0, judged_every=3.0)},
+            "judged_every is 3 h; it must be its horizon, 2 h, or less",
+        ),
+        ({"recipe": Recipe(step_deviation=0.0)}, "step_deviation is 0.0; it must be a number > 0"),
+        ({"recipe": Recipe(stride=-1.0)}, "stride is -1.0; it must be a number >= 0"),
     ],
 )
 def test_settings_that_mean_nothing(settings: dict[str, object], words: str) -> None:
@@ -369,14 +385,6 @@ def test_records_of_another_step_are_refused(net: FittedVirtualBattery) -> None:
     with pytest.raises(DataError, match="steps of 30 min, wanted 15min"):
         net.adapt(read(small_rooms(minutes=30)))
     assert net.adapt(small_rooms(minutes=5, days=2)).memory.step_hours == 0.25  # read from the source, it is averaged
-
-
-def test_progress_is_told(neighbourhood: xr.Dataset) -> None:
-    seen: list[int] = []
-    few = neighbourhood.isel(unit=slice(0, 4), time=slice(0, 10 * DAY))
-    VirtualBatteryNet(encoder=None).fit(few, progress=lambda done, value: seen.append(done))
-    assert seen == list(range(1, len(seen) + 1))
-    assert pd.Index(seen).is_unique
 
 
 def test_errors_that_units_share_do_not_average_away(pair: AdaptedUnits, both: xr.Dataset) -> None:

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from surrogates import AdaptedUnits, FittedVirtualBattery, VirtualBatteryNet, load
-from surrogates.battery import EncoderRecipe, model
+from surrogates.battery import EncoderRecipe, Recipe, model
 
 DAY = 96  # steps
 
@@ -95,6 +95,35 @@ def test_the_report_tells_of_the_encoder(net: FittedVirtualBattery, net_with_enc
     assert net_with_encoder.report.figures["features of the encoder"] == 2
     assert net_with_encoder.report.figures["evaluations of the encoder"] >= 5
     assert "encoder" not in str(net.report)
+
+
+def test_units_seen_for_a_short_time_can_draw_what_others_can(
+    net: FittedVirtualBattery, neighbourhood: xr.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = float(np.median(net.population.prints.most_load))
+    past = neighbourhood.isel(unit=slice(4, 6), time=slice(2 * DAY, 4 * DAY))
+    few = past.assign(power=past["power"].clip(max=0.3 * usual * past["rated_power"]).assign_attrs(units="kW"))
+    many = past.assign(power=(3 * past["power"]).assign_attrs(units="kW"))
+    np.testing.assert_allclose(net.adapt(few).prints.most_load, usual)
+    own = np.nanquantile((many["power"] / many["rated_power"]).transpose("unit", "time"), 0.999, axis=1)
+    np.testing.assert_allclose(net.adapt(many).prints.most_load, own)
+    monkeypatch.setattr(model, "SEEN_ENOUGH", 1.0)
+    assert (net.adapt(few).prints.most_load < 0.31 * usual).all()
+
+
+def test_progress_is_told_and_forecasts_may_be_rehearsed_over_less_than_a_day(neighbourhood: xr.Dataset) -> None:
+    seen: list[int] = []
+    few = neighbourhood.isel(unit=slice(0, 4), time=slice(0, 10 * DAY))
+    recipe = Recipe(horizon=12.0, stride=6.0, judged_every=3.0)
+    net = VirtualBatteryNet(encoder=None, recipe=recipe).fit(few, progress=lambda done, value: seen.append(done))
+    assert seen == list(range(1, len(seen) + 1))
+    assert "std after 12 h, 2.5 days of data [K]" in net.report.figures  # no unit was met with more
+    assert not any("24 h" in name or "60 days" in name for name in net.report.figures)
+    assert net.calibration.deviation.shape == (2, DAY // 2)
+    unit = net.adapt(neighbourhood.isel(unit=4, time=slice(2 * DAY, 4 * DAY)))
+    got = unit.predict(neighbourhood.isel(unit=4, time=slice(4 * DAY, 5 * DAY)).drop_vars("indoor_temperature"))
+    assert got.attrs["note"].startswith("beyond 12 h the standard deviation stays that of 12 h")
+    assert (got["std"][DAY // 2 :] == got["std"][DAY // 2 - 1]).all()
 
 
 @pytest.mark.slow

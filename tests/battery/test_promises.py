@@ -10,6 +10,7 @@ import xarray as xr
 
 from surrogates import AdaptedUnits
 from surrogates.battery.drivers import MOST_LOAD, power_columns
+from surrogates.battery.holding import load_of
 from surrogates.battery.layout import Layout
 from surrogates.battery.planning import marginal_factor
 from surrogates.battery.protocol import deliveries
@@ -18,6 +19,16 @@ from surrogates.battery.system import variation_of
 from surrogates.errors import DataError
 
 DAY = 96  # steps
+
+
+@pytest.mark.parametrize("curvature", [-0.15, 0.0, 0.15])
+def test_a_load_cools_by_what_was_asked_also_where_the_curve_has_ended(curvature: float) -> None:
+    load = np.array([0.0, 0.2, 0.35, 1.0, 1.29, 1.31, 1.7, 2.5])
+    for slope in (0.5, 1.0, 1.4):
+        cooling = load * (slope + curvature * (np.minimum(load, 1.3) - 0.35))
+        found = load_of(np.full(8, slope), np.full(8, curvature), cooling)
+        np.testing.assert_allclose(found, load, rtol=1e-12)
+    assert (load_of(np.ones(2), np.full(2, curvature), np.array([-1.0, -np.inf])) == 0).all()  # nothing to cool; off
 
 
 def test_deliveries_are_counted_by_day_and_promised_at_midnight(pair: AdaptedUnits, neighbourhood: xr.Dataset) -> None:

@@ -18,6 +18,7 @@ import xarray as xr
 
 from surrogates import HierarchicalGP, MultiFidelityGP, Schema, load
 from surrogates.cli import main
+from surrogates.cli.tables import read_table
 from surrogates.errors import DataError
 
 
@@ -133,10 +134,58 @@ def test_the_explorer_is_served(folder: Path) -> None:
             time.sleep(0.1)
 
 
-def test_examples_are_listed() -> None:
-    done = call(Path.cwd(), "examples", "list")
+def test_examples_are_listed_from_anywhere_and_no_others(tmp_path: Path) -> None:
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "foreign.py").write_text("print(1)")
+    done = call(tmp_path, "examples", "list")
     assert done.returncode == 0
     assert "engine_surfaces" in done.stdout
+    assert "foreign" not in done.stdout
+
+
+def test_copies_of_installed_examples_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site" / "surrogates"
+    (package / "examples").mkdir(parents=True)
+    (package / "examples" / "one.py").write_text("from two import said\nprint(said)")
+    (package / "examples" / "two.py").write_text("said = 'as installed'")
+    monkeypatch.setattr("surrogates.cli.app._PACKAGE", package)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    first = call(tmp_path, "examples", "run", "one")
+    assert (first.returncode, first.stdout) == (0, "as installed\n")
+    copy = tmp_path / "surrogates-examples" / "one.py"
+    assert first.stderr == f"running {copy}\n"
+    copy.write_text("import nowhere.at_all")
+    lacking = call(tmp_path, "examples", "run", "one")
+    assert lacking.returncode == 2
+    assert "error: the example 'one' needs nowhere, which isn't installed" in lacking.stderr
+    copy.write_text("print('mine')")
+    assert call(tmp_path, "examples", "run", "one", "--help").stdout == "mine\n"  # its own, which it doesn't have
+    second = call(tmp_path, "examples", "run", "one")
+    assert (second.returncode, second.stdout) == (0, "mine\n")
+    assert second.stderr == f"running {copy}, which differs from the one installed\n"
+
+
+def test_a_column_may_be_called_row(tmp_path: Path) -> None:
+    x = np.linspace(0, 1, 12)
+    pd.DataFrame({"row": x, "y": np.sin(5 * x)}).to_csv(tmp_path / "t.csv", index=False)
+    command = "fit t.csv --inputs row --target y -o m"
+    assert call(tmp_path, *command.split()).returncode == 0
+    frame = pd.read_csv(io.StringIO(call(tmp_path, "predict", "m", "t.csv").stdout))
+    assert list(frame.columns) == ["row", "mean", "std", "noise_std"]
+    np.testing.assert_array_equal(frame["row"], x)
+
+
+def test_commas_at_the_ends_of_rows_move_no_column(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x,y\n1,2,\n3,4,\n")
+    data = read_table(tmp_path / "t.csv")
+    assert (data["x"].values.tolist(), data["y"].values.tolist()) == ([1, 3], [2, 4])
+
+
+def test_numbers_of_rows_are_no_columns_of_a_netcdf_either(folder: Path) -> None:
+    places = xr.Dataset.from_dataframe(pd.read_csv(folder / "places.csv")).drop_vars("index")
+    places.to_netcdf(folder / "places.nc")
+    assert call(folder, "predict", "m.surrogate", "places.nc") == call(folder, "predict", "m.surrogate", "places.csv")
 
 
 #: command, words of the error
@@ -146,6 +195,9 @@ WRONG = [
     ("fit empty.csv --inputs x --target y -o m", "empty.csv can't be read as a table"),
     ("fit header.csv --inputs x --target y -o m", "header.csv has no rows"),
     ("fit table.csv --inputs z --target height -o m", "table.csv has no column 'z'; it has 'x', 'y'"),
+    ("fit german.csv --inputs x --target y -o m", "it has 'x;y'; columns of a .csv are separated by commas"),
+    ("fit comma.csv --inputs x --target y -o m", "comma.csv has rows of more cells than its header; columns of a .csv"),
+    ("fit long.csv --inputs x --target y -o m", "long.csv has rows of more cells than its header"),
     ("fit table.csv --inputs x --target height --units x -o m", "units are given as 'x'; COLUMN=UNIT is wanted"),
     ("fit table.csv --inputs x --target height --units q=mm -o m", "units name 'q', which isn't a column"),
     ("fit table.csv --inputs x --target height --fidelities a b -o m", "no column is named by --fidelity"),
@@ -154,6 +206,11 @@ WRONG = [
     ("predict missing.surrogate places.csv", "there is no file missing.surrogate"),
     ("predict table.csv places.csv", "table.csv"),
     ("predict m.surrogate table.txt", "ends in '.txt'"),
+    ("fit table.csv --inputs x --target height -o nowhere/m", "nowhere/m can't be written: there is no folder"),
+    ("fit table.csv --inputs x --target height -o .", ". can't be written: it is a folder"),
+    ("predict m.surrogate places.csv -o nowhere/a.csv", "nowhere/a.csv can't be written: there is no folder"),
+    ("report m.surrogate --picture nowhere/a.png", "nowhere/a.png can't be written: there is no folder"),
+    ("report m.surrogate --picture a.xyz", "a.xyz can't be drawn: Format 'xyz' is not supported"),
     ("examples run nothing", "there is no example 'nothing'; there are"),
 ]
 
@@ -164,6 +221,9 @@ def test_errors_are_one_line(
 ) -> None:
     (folder / "table.txt").write_text("x y\n1 2\n")
     (folder / "empty.csv").write_text("")
+    (folder / "german.csv").write_text("x;y\n1.5;2.5\n")
+    (folder / "comma.csv").write_text("x;y\n1,5;2,5\n")
+    (folder / "long.csv").write_text("x,y\n1,2,3\n4,5,6\n")  # the first cells aren't names of rows
     (folder / "header.csv").write_text("x,y\n")
     monkeypatch.chdir(folder)
     with pytest.raises(SystemExit) as ended:

@@ -280,6 +280,7 @@ def negative_noise() -> xr.Dataset:
         (lambda: data_with().assign_coords(time=TIMES + 0.5), "they must lie in the horizon [0.0, 1.0]"),
         (lambda: data_with().assign_coords(time=TIMES - 0.1), "they must lie in the horizon [0.0, 1.0]"),
         (lambda: data_with().assign_coords(time=np.where(TIMES == 0, np.nan, TIMES)), "they must lie in the horizon"),
+        (lambda: data_with().to_dataframe(), "measurements are a DataFrame; an xarray Dataset over 'time' is expected"),
         (lambda: data_with().drop_vars("time"), "measurements lack the coordinate 'time'"),
         (lambda: data_with(p1=("time", TIMES)), "measurements hold 'p1'; they may hold the states ('x1',)"),
         (lambda: data_with().drop_vars(["x1", "u"]), "measurements hold 'nothing'"),
@@ -291,8 +292,8 @@ def negative_noise() -> xr.Dataset:
         (lambda: data_with().isel(time=[]), "measurements hold no times"),
     ],
     ids=[
-        "late", "early", "time is NaN", "no time", "unknown", "empty", "some noise", "negative noise", "all NaN", "inf",
-        "two dimensions", "no rows",
+        "late", "early", "time is NaN", "a table", "no time", "unknown", "empty", "some noise", "negative noise", "all NaN",
+        "inf", "two dimensions", "no rows",
     ],
 )  # fmt: skip
 def test_bad_measurements_are_refused_in_words(data: Any, message: str) -> None:

@@ -141,6 +141,12 @@ def test_times_outside_the_horizon_or_out_of_order_are_refused(times: list[float
         fitted("van_der_pol").predict(times)
 
 
+@pytest.mark.parametrize("polish", [-1, 1.5])
+def test_a_polish_that_is_no_number_of_steps_is_refused(polish: Any) -> None:
+    with pytest.raises(DataError, match=re.escape(f"polish is {polish}; it must be True, False or a number of Newton")):
+        fitted("van_der_pol").predict(polish=polish)
+
+
 def test_given_ends_are_met_exactly() -> None:
     answer = fitted("hyper_sensitive").predict([0.0, 10.0], certify=False)
     np.testing.assert_allclose(answer.x.values[:, 0], [1.0, 1.5], rtol=4e-16)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 
 import surrogates
 from surrogates import OptimalControlNet
-from surrogates.control import FittedTasks, TasksRoad
+from surrogates.control import FamilyRoad, FittedTasks, LevenbergMarquardtRoad, PaperRoad, TasksRoad
 from surrogates.errors import DataError, ProblemError
 from surrogates.networks import AdaptedMLP
 from surrogates.physics.optimal_control import Family, named_problem, solve
@@ -122,3 +124,23 @@ def test_what_does_not_fit_together_is_refused(known: FittedTasks) -> None:
         known.adapt("weak", oscillator(1.0))
     with pytest.raises(DataError, match="task 'other' is unknown"):
         known.task("other")
+
+
+@pytest.mark.parametrize(
+    ("road", "message"),
+    [
+        (lambda: TasksRoad(cases=1), "cases is 1; it must be an integer >= 2"),
+        (lambda: TasksRoad(rank=-1), "rank is -1; it must be an integer >= 0"),
+        (lambda: TasksRoad(accuracy=float("nan")), "accuracy is nan; it must be a number > 0"),
+        (lambda: PaperRoad(points=1), "points is 1; it must be an integer >= 2"),
+        (lambda: PaperRoad(steps=1e4), "steps is 10000.0; it must be an integer >= 0"),  # type: ignore[arg-type]
+        (lambda: LevenbergMarquardtRoad(width=1), "width is 1; it must be an integer >= 2"),
+        (lambda: LevenbergMarquardtRoad(points=0), "points is 0; it must be an integer >= 1"),
+        (lambda: LevenbergMarquardtRoad(scale=0.0), "scale is 0.0; it must be above 0"),
+        (lambda: FamilyRoad(tolerance=-1.0), "tolerance is -1.0; it must be above 0"),
+    ],
+)
+def test_roads_that_lead_nowhere_are_refused(road: Callable[[], object], message: str) -> None:
+    """A fit on one collocation point or of one case ended in NaN, or, worse, in an answer."""
+    with pytest.raises(ProblemError, match=re.escape(message)):
+        road()

@@ -319,7 +319,10 @@ def test_causes_add_up() -> None:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "parts": ({"parts": 0}, "parts is 0; at least one block"),
+    "parts": ({"parts": 0}, "parts is 0; at least one whole block"),
+    "half a part": ({"parts": 2.5}, "parts is 2.5; at least one whole block"),
+    "half a reading": ({"points": (2.5, 1)}, r"points is \(2.5, 1\); \(precise, cheap\) counts"),
+    "half a place": ({"grid": (3, 2.5)}, r"grid is \(3, 2.5\); at least 2 places"),
     "negative": ({"points": (-1, 5)}, r"points is \(-1, 5\); \(precise, cheap\) counts >= 0"),
     "nothing": ({"points": (0, 0)}, r"points is \(0, 0\); .* at least one reading"),
     "one count": ({"points": (25,)}, r"points is \(25,\); \(precise, cheap\) counts"),
@@ -342,5 +345,5 @@ def test_bad_arguments_are_named(what: str) -> None:
 
 
 def test_a_cutter_that_does_not_reach_the_edge_is_named() -> None:
-    with pytest.raises(ValueError, match=r"the cutter of radius 0.07 m doesn't reach 0.075 m .*larger cutter_radius"):
+    with pytest.raises(DataError, match=r"the cutter of radius 0.07 m doesn't reach 0.075 m .*larger cutter_radius"):
         engine_surfaces(process=EngineProcess(cutter_radius=0.07))

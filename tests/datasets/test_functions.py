@@ -360,7 +360,7 @@ def test_the_design_is_low_in_discrepancy() -> None:
         assert sorted(cells) == list(range(32))
 
 
-@pytest.mark.parametrize("points", [(), (3,), (3, 2, 1), (3, -1), (0, 0)])
+@pytest.mark.parametrize("points", [(), (3,), (3, 2, 1), (3, -1), (0, 0), (3.0, 2)])
 def test_counts_are_checked(points: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match=r"points is .*; Currin wants a count >= 0 for each of \('low', 'high'\)"):
         currin.dataset(points, seed=0)

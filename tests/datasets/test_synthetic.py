@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -134,6 +135,9 @@ def test_the_seed_decides_everything_and_other_choices_change_no_place() -> None
 def test_the_parameters_make_the_study_again() -> None:
     study = sine_tasks(seed=10, points=(2, 3), replicates=1, repeatability=(0.1, 0.3), gap=True, form="higdon")
     xr.testing.assert_identical(sine_tasks(**study.parameters).observed, study.observed)
+    of_array = sine_tasks(coefficients=np.array([[0.0, 1.0, 0.5], [1.0, 0.0, 0.2]]))  # type: ignore[arg-type]
+    assert json.loads(json.dumps(of_array.parameters)) == of_array.parameters
+    xr.testing.assert_identical(sine_tasks(**of_array.parameters).observed, of_array.observed)
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -142,6 +146,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "nan": ({"coefficients": [(1.0, 2.0, float("nan"))]}, "coefficients is .*nan.*; three numbers"),
     "negative": ({"points": (-1, 5)}, r"points is \(-1, 5\); \(precise, cheap\) counts >= 0"),
     "nothing": ({"points": (0, 0)}, r"points is \(0, 0\); .* at least one place"),
+    "half a place": ({"points": (2.5, 1)}, r"points is \(2.5, 1\); \(precise, cheap\) counts"),
+    "half a reading": ({"replicates": 1.5}, "replicates is 1.5; at least one reading"),
     "one count": ({"points": (5,)}, r"points is \(5,\); \(precise, cheap\) counts"),
     "replicates": ({"replicates": 0}, "replicates is 0; at least one reading at each place"),
     "noise": ({"repeatability": (0.1, -0.2)}, r"repeatability is \(0.1, -0.2\); two numbers >= 0"),

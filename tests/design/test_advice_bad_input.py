@@ -66,7 +66,7 @@ def test_costs(costs: Any, words: str) -> None:
         ("explore", "goal is 'explore'; give one of 'map', 'minimise', 'maximise', or a Map, LevelSet"),
         (3, "goal is 3"),
         (Map, "goal is <class"),
-        (Map(tasks=["a", "z"]), "the goal names the part 'z'; the model knows 'a', 'b'"),
+        (Map(tasks=["a", "z"]), "unknown task 'z'; the model knows 'a', 'b'"),
         (Map(tasks="a"), "the goal's tasks are 'a'; give a list"),
         (Map(tasks=[]), r"the goal's tasks are \[\]; give a list"),
         (Map(tasks={"a": 0.0}), "the goal's weight of 'a' is 0.0"),
@@ -75,7 +75,8 @@ def test_costs(costs: Any, words: str) -> None:
             Map(tasks={"a": "much"}),  # type: ignore[dict-item]
             "the goal's weight of 'a' is 'much'",
         ),
-        (Map(fidelity="laser"), "the goal names the gauge 'laser'; the model knows 'fine', 'rough'"),
+        (Map(tasks={"a": [1.0, 2.0]}), r"the goal's weight of 'a' is \[1.0, 2.0\]"),  # type: ignore[dict-item]
+        (Map(fidelity="laser"), "unknown fidelity 'laser'; the model knows 'fine', 'rough'"),
         (Map(reference=reference().drop_vars("v")), "the data have no variable 'v'"),
         (Map(reference=reference().assign(x=("place", np.full(7, NAN)))), "'x'"),
         (Map(reference=reference(0)), "the goal's reference has no place"),
@@ -85,8 +86,8 @@ def test_costs(costs: Any, words: str) -> None:
         ),
         (Map(reference=reference().assign(part="z")), "unknown part 'z'"),
         (Map(reference=[1.0, 2.0]), "expected an xarray.Dataset"),  # type: ignore[arg-type]
-        ("minimise", "the goal names no part; "),
-        (Optimum(task="z"), "the goal names the part 'z'"),
+        ("minimise", "task isn't given, and the model knows 'a', 'b'; give task= one of them"),
+        (Optimum(task="z"), "unknown task 'z'"),
     ],
 )
 def test_goals(goal: Any, words: str) -> None:
@@ -131,13 +132,13 @@ def test_bounds(bounds: Any, words: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"count": 0}, "count is 0; a whole number of at least 1 is wanted"),
+        ({"count": 0}, "count is 0; it must be an integer >= 1"),
         ({"count": 1.5}, "count is 1.5"),
         ({"count": True}, "count is True"),
-        ({"candidates": 0}, "candidates is 0; a whole number"),
+        ({"candidates": 0}, "candidates is 0; it must be an integer"),
         ({"candidates": 2.5}, "candidates is 2.5"),
         ({"candidates": "all"}, "candidates is 'all'"),
-        ({"seed": -1}, "seed is -1; a whole number of at least 0"),
+        ({"seed": -1}, "seed is -1; it must be an integer >= 0"),
         ({"seed": None}, "seed is None"),
         ({"candidates": candidates(0)}, "candidates hold no place"),
         ({"candidates": candidates().drop_vars("x")}, "the data have no variable 'x'"),
@@ -170,6 +171,13 @@ def test_bounds(bounds: Any, words: str) -> None:
 def test_everything_else(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(DataError, match=words):
         ask(**settings)
+
+
+def test_numbers_may_be_numpys() -> None:
+    weights: Any = {"a": np.int64(2), "b": np.float32(1)}
+    limit: Any = np.int64(1)
+    xr.testing.assert_identical(ask(goal=Map(tasks={"a": 2.0, "b": 1.0})), ask(goal=Map(tasks=weights)))
+    xr.testing.assert_identical(ask(goal=LevelSet(1)), ask(goal=LevelSet(limit)))
 
 
 def test_units_must_be_those_of_the_fit() -> None:
@@ -206,6 +214,8 @@ def test_costs_of_models_without_fidelities_or_tasks() -> None:
         advise(alone, costs={"fine": 1.0})
     with pytest.raises(DataError, match=r"the goal names tasks .* the model's schema names no task"):
         advise(alone, costs=1.0, goal=Map(tasks=["a"]))
+    with pytest.raises(DataError, match=r"fidelity is 'fine', but the model's schema names no fidelity; leave it out"):
+        advise(alone, costs=1.0, goal=Map(fidelity="fine"))
 
 
 def test_models_whose_knowledge_has_no_closed_form() -> None:

@@ -228,13 +228,13 @@ def test_the_order_of_places_and_of_conditioning_makes_no_difference(order: list
 
 def test_bad_input_has_clear_words() -> None:
     fitted, model = case_of(TASKS).fitted, model_of(task="a", fidelity="fine")
-    with pytest.raises(DataError, match=r"task is missing: the model knows several, \['a', 'b'\]"):
+    with pytest.raises(DataError, match="task isn't given, and the model knows 'a', 'b'; give task= one of them"):
         botorch_model(fitted, fidelity="fine")
     with pytest.raises(DataError, match=r"fidelity is missing: the model knows several, \['fine', 'rough'\]"):
         botorch_model(fitted, task="a")
-    with pytest.raises(DataError, match="task 'z' is unknown"):
+    with pytest.raises(DataError, match="unknown task 'z'; the model knows 'a', 'b'"):
         botorch_model(fitted, task="z", fidelity="fine")
-    with pytest.raises(DataError, match="fidelity 'z' is unknown"):
+    with pytest.raises(DataError, match="unknown fidelity 'z'; the model knows 'fine', 'rough'"):
         botorch_model(fitted, task="a", fidelity="z")
     with pytest.raises(DataError, match="empty list"):
         botorch_model(fitted, task=[], fidelity="fine")
@@ -249,6 +249,11 @@ def test_bad_input_has_clear_words() -> None:
     with pytest.raises(TypeError, match="doesn't know"):
         model.condition_on_observations(random(2), torch.zeros(2, 1, dtype=torch.float64), weights=1)
     x = np.linspace(0, 1, 10)
+    alone = HierarchicalGP(Schema(inputs="x", target="y")).fit(as_dataset(x, np.sin(6 * x), inputs=["x"]))
+    with pytest.raises(DataError, match="task is 'a', but the model's schema names no task; leave it out"):
+        botorch_model(alone, task="a")
+    with pytest.raises(DataError, match="fidelity is 'fine', but the model's schema names no fidelity; leave it out"):
+        botorch_model(alone, fidelity="fine")
     warped = HierarchicalGP(Schema(inputs="x", target="y"), warp="log").fit(as_dataset(x, np.exp(x), inputs=["x"]))
     with pytest.raises(DataError, match="warp='log': in its own units it isn't Gaussian"):
         botorch_model(warped)

@@ -241,10 +241,11 @@ def test_chains_that_are_too_short_are_told() -> None:
         (1.0, {"prior": {"x": (1, 0)}}, r"the bounds of 'x' are \(1, 0\)"),
         (1.0, {"prior": {"x": (5, 6)}}, "the prior of 'x' reaches from 5.001 to 5.999, and the data from -2 to 2"),
         (1.0, {"prior": {"x": stats.norm(-50, 1)}}, "the surrogate knows nothing there"),
-        (1.0, {"draws": 1}, "draws is 1; a whole number of at least 2 is wanted"),
-        (1.0, {"walkers": 3}, "walkers is 3; a whole number of at least 4 is wanted"),
+        (1.0, {"draws": 1}, "draws is 1; it must be an integer >= 2"),
+        (1.0, {"walkers": 3}, "walkers is 3; it must be an integer >= 4"),
         (1.0, {"walkers": 51}, "walkers is 51; an even number is wanted"),
-        (1.0, {"steps": 2.5}, "steps is 2.5; a whole number"),
+        (1.0, {"seed": -1}, "seed is -1; it must be an integer >= 0"),
+        (1.0, {"steps": 2.5}, "steps is 2.5; it must be an integer"),
     ],
 )
 def test_bad_input(observed: Any, arguments: dict[str, Any], words: str) -> None:

@@ -250,12 +250,19 @@ def test_other_nonsense_is_refused() -> None:
         ({"x": -1.0}, {}, "deviation of 'x' is -1.0; a standard deviation is finite and > 0"),
         ({"x": np.nan}, {}, "deviation of 'x' is nan"),
         ({"x": "wide"}, {}, "deviation of 'x' is a str; give a standard deviation, or a frozen"),
-        ({"x": 1.0}, {"points": 100}, "points is 100; a Sobol' sequence wants a power of two"),
+        ({"x": True}, {}, "deviation of 'x' is a bool"),
+        ({"x": 1.0}, {"seed": -1}, "seed is -1; it must be an integer >= 0"),
+        ({"x": 1.0}, {"points": 100}, "points is 100; a Sobol sequence wants a power of two"),
     ],
 )
 def test_scatters_that_are_none(deviations: Any, options: Any, words: str) -> None:
     with pytest.raises(DataError, match=words):
         Scatter(deviations, **options)
+
+
+def test_scatter_takes_numpys_numbers() -> None:
+    one, other = Scatter({"x": 0.5}, points=8), Scatter({"x": np.float32(0.5)}, points=np.int64(8))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(one.values(("x",)), other.values(("x",)))
 
 
 def test_scatter_of_what_is_no_input_is_refused() -> None:

@@ -207,7 +207,7 @@ def test_components_that_make_no_sense() -> None:
     response = Response(plate(), task="a")
     for size in (0, -1, 1.5, True):
         wrong: Any = size
-        with pytest.raises(DataError, match=r"vec_size is .*; give how many designs"):
+        with pytest.raises(DataError, match=r"vec_size is .*; it must be an integer >= 1"):
             OpenMDAOComponent(response, vec_size=wrong)
     with pytest.raises(DataError, match="outputs is empty"):
         OpenMDAOComponent(response, {})

@@ -110,6 +110,13 @@ def test_designs_are_labelled_with_what_they_reach() -> None:
     assert problem.dataset([0.1, 0.2]).sizes["design"] == 1
 
 
+@pytest.mark.parametrize("x", [[0.1], [[0.1, 0.2, 0.3]], np.zeros((1, 2, 2)), []])
+def test_designs_have_a_column_for_each_input(x: Any) -> None:
+    problem = PymooProblem({"height": objective(Response(plate(), task="a"))})
+    with pytest.raises(DataError, match=r"x has shape \(.*\); \(n, 2\) is expected, of the inputs \('x', 'z'\)"):
+        problem.dataset(x)
+
+
 def test_a_population_is_evaluated_at_once() -> None:
     calls = []
 

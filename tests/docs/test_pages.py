@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,33 @@ def test_every_block_has_a_language_that_says_whether_it_runs() -> None:
     for page in PAGES:
         fences = re.findall(r"^```(\S*)", page.read_text("utf-8"), re.MULTILINE)
         assert set(fences[::2]) <= known, name(page)
+
+
+def rooms() -> list[tuple[Path, str]]:
+    """Folders of the package that the page on architecture has a table of modules for, and the table."""
+    text = (DOCS / "architecture.md").read_text("utf-8")
+    found = []
+    for title, section in re.findall(r"^## The rooms of (.+?)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL):
+        first = "\n".join(re.findall(r"^\| (`.+?) \|", section, re.MULTILINE))
+        found += [(ROOT / "surrogates" / room.replace(".", "/"), first) for room in re.findall(r"`([\w.]+)`", title)]
+    return found
+
+
+def test_the_page_on_architecture_names_every_module_of_its_rooms_and_no_other() -> None:
+    assert len(rooms()) > 8
+    known = {path.stem for path in (ROOT / "surrogates").rglob("*") if path.suffix in ("", ".py")}
+    known |= {path.stem for path in (ROOT / "surrogates" / "physics").rglob("*.py")}
+    known |= {path.stem for path in (ROOT / "surrogates" / "datasets").rglob("*.py")}
+    for folder, first in rooms():
+        named = {name.rstrip("/").rpartition(".")[2] for name in re.findall(r"`([\w./]+)`", first)}
+        there = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")}
+        assert there <= named, f"docs/architecture.md has no line on {sorted(there - named)} of {folder.name}"
+        assert named <= known, f"docs/architecture.md names {sorted(named - known)}, which isn't there"
+
+
+def test_the_extras_are_those_that_can_be_installed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    table = dict(re.findall(r"^\| `([\w-]+)` \| (.+?) \|", (DOCS / "install.md").read_text("utf-8"), re.MULTILINE))
+    assert set(table) == set(project["optional-dependencies"])
+    (everything,) = project["optional-dependencies"]["all"]
+    assert table["all"].split(", ") == re.findall(r"[\w-]+", everything.partition("[")[2])

@@ -150,6 +150,15 @@ def test_values_as_csv() -> None:
     np.testing.assert_array_equal([float(row["mean"]) for row in rows[:61]], curves["mean"][0])
 
 
+def test_names_and_labels_with_commas_are_one_cell() -> None:
+    x = np.linspace(0, 1, 12)
+    data = xr.Dataset({"speed, m/s": ("n", x), "part": ("n", ['6" pipe', "rod, long"] * 6), "y": ("n", np.sin(5 * x))})
+    view = View(HierarchicalGP(Schema(inputs="speed, m/s", target="y", task="part")).fit(data))
+    rows = list(csv.DictReader(io.StringIO(view.table(start(view), '6" pipe', None))))
+    assert list(rows[0]) == ["varies", "speed, m/s", "task", "fidelity", "mean", "std", "noise_std"]
+    assert (rows[0]["varies"], rows[0]["task"], rows[0]["fidelity"]) == ("speed, m/s", '6" pipe', "")
+
+
 def test_a_click_reads_values() -> None:
     view = View(parts())
     text = view.read(0, 1.0, 0.5, start(view), "a", "fine")
@@ -202,5 +211,13 @@ def test_only_this_machine_is_served() -> None:
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(elsewhere)
         port = int(server.url.rsplit(":", 1)[1].strip("/"))
-        with pytest.raises((OSError, SystemExit)):
+        with pytest.raises(OSError, match=rf"port {port} can't be served: .*; give another one, or 0 for any"):
             explore(parts(), port=port, browser=False)
+    with explore(parts(), port=port, browser=False) as server:  # which is free again
+        assert server.url == f"http://127.0.0.1:{port}/"
+
+
+@pytest.mark.parametrize("port", [-1, 2**16, True, "8050"])
+def test_a_port_that_is_none_is_refused(port: Any) -> None:
+    with pytest.raises(DataError, match=r"port is .*; a whole number from 0 \(any that is free\) to 65535 is wanted"):
+        explore(parts(), port=port, browser=False)

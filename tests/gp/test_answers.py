@@ -53,7 +53,7 @@ def test_a_joint_answer_that_is_too_large(fitted: FittedHierarchicalGP) -> None:
     many = as_dataset(np.linspace(0, 1, 12_001), inputs=["x"], task=np.full(12_001, "a"))
     with pytest.raises(DataError, match="12001 places needs a matrix of its square; at most 12000 are taken"):
         fitted.covariance(many)
-    with pytest.raises(DataError, match="n is 0; at least one draw is wanted"):
+    with pytest.raises(DataError, match="n is 0; it must be an integer >= 1"):
         fitted.sample(AT, 0, seed=0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import xarray as xr
 from tables import AT, DATA, GAUGED, MODEL, NOISY, SCHEMA, assert_close, observed, with_units
 
-from surrogates import FittedHierarchicalGP, HierarchicalGP, Schema, as_dataset, load
+from surrogates import FittedHierarchicalGP, HierarchicalGP, InducingGP, MultiFidelityGP, Schema, as_dataset, load
 from surrogates.errors import DataError, FileFormatError, FitWarning, UnitsError
 
 TWO = Schema(inputs=("x", "z"), target="y", task="task")
@@ -28,6 +29,35 @@ def assert_sensible(prediction: xr.Dataset) -> None:
         assert np.isfinite(prediction[name]).all()
     assert (prediction["std"] >= 0).all()
     assert (prediction["noise_std"] >= 0).all()
+
+
+def test_answers_whose_names_the_data_have_already(fitted: FittedHierarchicalGP) -> None:
+    """xarray's own words are of data_vars and merging; these name the variable and what to do."""
+    with pytest.raises(DataError, match=r"\['std'\] are names of what predict gives, and of coordinates here; rename"):
+        fitted.predict(AT.assign_coords(std=1.0))
+    odd = HierarchicalGP(Schema("residual", "y", task="task"), integrate=False).fit(DATA.rename(x="residual"))
+    assert_sensible(odd.predict(AT.rename(x="residual")))
+    with pytest.raises(DataError, match=r"\['residual'\] are names of what loo gives"):
+        odd.loo()
+    with pytest.raises(DataError, match=r"\['d_std'\] are names of what gradient gives"):
+        fitted.gradient(AT.assign_coords(d_std=1.0))
+
+
+@pytest.mark.parametrize("seed", [-1, None, 0.5])
+def test_seeds_are_natural_numbers(fitted: FittedHierarchicalGP, seed: Any) -> None:
+    models = MODEL, InducingGP(Schema("x", "y")), MultiFidelityGP(SCHEMA)
+    calls = [*(partial(model.fit, DATA) for model in models), partial(fitted.sample, AT, 1)]
+    for call in calls:
+        with pytest.raises(DataError, match=f"seed is {seed}; it must be an integer >= 0"):
+            call(seed=seed)
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    numbers: dict[str, Any] = {"rank": np.int64(1), "inducing": np.int64(3)}
+    model = HierarchicalGP(SCHEMA, sharing="icm", **numbers)
+    assert (type(model.rank), type(model.inducing)) == (int, int)
+    with pytest.raises(DataError, match="rank is True; it must be an integer >= 1"):
+        HierarchicalGP(SCHEMA, rank=True)
 
 
 # --- numbers and labels that aren't there ----------------------------------------------------------------------------
@@ -330,8 +360,8 @@ def test_files_that_hold_no_model(fitted: FittedHierarchicalGP, tmp_path: Path) 
         ),
         ({"trend": "cubic"}, r"trend is 'cubic'; choose one of \('none', .*\) or pass a function \(n, d\) -> \(n, p\)"),
         ({"trend": 3}, "trend is 3; choose one of"),
-        ({"rank": 0}, "rank is 0; it must be a whole number, at least 1"),
-        ({"rank": 1.5}, "rank is 1.5; it must be a whole number"),
+        ({"rank": 0}, "rank is 0; it must be an integer >= 1"),
+        ({"rank": 1.5}, "rank is 1.5; it must be an integer >= 1"),
         ({"integrate": "yes"}, "integrate is 'yes'; it must be True, False or None"),
         ({"sharing": "niw", "integrate": True}, "sharing='niw' plugs its hyper-parameters in"),
         (

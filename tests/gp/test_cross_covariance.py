@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from differentiable_models import CASES
 from differentiable_models import places as places_of
 from tables import GAUGED, NOISY, observed
 
-from surrogates import HierarchicalGP
+from surrogates import HierarchicalGP, MultiFidelityGP, Schema, as_dataset
 from surrogates.gp.by_draw import ByDraw, by_draw
 from surrogates.gp.fidelity.fitted import FittedMultiFidelityGP
 
@@ -64,3 +66,23 @@ def test_in_the_targets_units_it_is_what_covariance_gives() -> None:
         wanted = case.fitted.covariance(at).to_numpy()
         np.testing.assert_allclose(total, wanted, rtol=0, atol=1e-9 * np.abs(wanted).max())
         assert isinstance(case.fitted, FittedMultiFidelityGP) == (name == "coregional")
+
+
+@pytest.mark.parametrize("noise", ["known", "fidelity"])
+def test_noise_of_readings_to_come_is_what_update_would_give_them(noise: str) -> None:
+    """Learnt noise is learnt for candidates too, whatever they say; and exact ones get what stands for zero."""
+    x = np.concatenate([np.linspace(0, 1, 9), np.linspace(0, 1, 5)])
+    data = as_dataset(x, np.sin(6 * x), inputs="x", fidelity=np.repeat(["coarse", "fine"], [9, 5]))
+    data = data.assign(s=("sample", np.zeros(14)))
+    schema = Schema("x", "y", fidelity="fidelity", noise="s")
+    settings: dict[str, Any] = {"structure": "coregional", "kernel": "rbf", "trend": "constant", "integrate": False}
+    fitted = MultiFidelityGP(schema, ["coarse", "fine"], noise=noise, **settings).fit(data)
+    at = data.isel(sample=[0, -1])
+    model = by_draw(fitted)
+    spread = np.array([target.spread for target in fitted.levels.targets])
+    zero = fitted.jitter_by_draw()[:, None] if noise == "known" else fitted.noise_by_draw()
+    np.testing.assert_allclose(model.places(at).noise, zero * spread**2)
+    assert (zero > 0).all()
+    given = model.places(at.assign(s=at["s"] + 0.5)).noise
+    np.testing.assert_allclose(given, 0.25 if noise == "known" else zero * spread**2)
+    assert model.places(at).exact.all() == (noise == "known")

@@ -314,6 +314,12 @@ def test_slopes_at_all_observed_places() -> None:
         np.testing.assert_allclose(slopes["d_mean"].sel(input=name), differences, rtol=1e-4, atol=1e-5)
 
 
+def test_a_constant_kernel_has_no_slope_of_its_own() -> None:
+    data = observed(tasks="a")
+    slopes = fit(gpytorch.kernels.ConstantKernel(), data=data).gradient(data)["d_mean"]  # of the linear trend alone
+    np.testing.assert_allclose(slopes, np.repeat(slopes.to_numpy()[:, :1], slopes.shape[1], axis=1), rtol=1e-9)
+
+
 def test_the_users_kernel_stays_as_it_was() -> None:
     kernel = ScaleKernel(MaternKernel(nu=2.5, ard_num_dims=2)) + LinearKernel()
     before = {name: value.clone() for name, value in kernel.state_dict().items()}

@@ -64,7 +64,16 @@ def test_bounds_are_given_by_the_inputs_names() -> None:
         HierarchicalGP(Schema(("speed", "idle"), "y"), integrate=False).fit(data)
 
 
-def test_a_prior_from_nowhere_is_called_so() -> None:
+def test_a_prior_that_no_task_gives_is_called_wide() -> None:
     data = as_dataset(np.linspace(0, 1, 5), np.arange(5.0), inputs=["x"], task=list("abcde"))
-    with pytest.warns(FitWarning, match="it gets a prior from nowhere but its width, as all have few"):
+    with pytest.warns(FitWarning, match="its coefficients get a wide prior"):
         TASKS.fit(data)
+
+
+def test_a_single_task_without_a_name_is_not_called_none() -> None:
+    data = as_dataset([0.0, 1.0], [0.0, 1.0], inputs="x")
+    with pytest.warns(FitWarning, match="too few places to determine the trend: its coefficients get a wide prior$"):
+        HierarchicalGP(Schema("x", "y"), trend="quadratic", integrate=False).fit(data)
+    plain = as_dataset(np.linspace(0, 1, 8), np.sin(np.arange(8.0)), inputs="x")
+    report = HierarchicalGP(Schema("x", "y"), noise="task-fidelity", integrate=False).fit(plain).report
+    assert "None" not in str(report)

@@ -236,7 +236,7 @@ def test_seeds() -> None:
     assert (first != second).all()
     assert len(np.unique(first[:, 0])) == 5
     for n in (0, -3):
-        with pytest.raises(DataError, match=f"n is {n}; at least one draw is wanted"):
+        with pytest.raises(DataError, match=f"n is {n}; it must be an integer >= 1"):
             model.sample(at, n, seed=0)
 
 

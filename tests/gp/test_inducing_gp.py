@@ -137,7 +137,7 @@ def test_places_tell_what_they_promise() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"inducing": 0}, "inducing is 0; it is a number of places"),
+        ({"inducing": 0}, "inducing is 0; it must be an integer >= 1"),
         ({"kernel": "cosine"}, "kernel is 'cosine'; choose one of"),
         ({"trend": "cubic"}, "trend is 'cubic'; choose one of"),
         ({"schema": Schema(inputs="u", target="y", task="part")}, "names task 'part'; InducingGP is for one task"),

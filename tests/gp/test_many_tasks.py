@@ -120,8 +120,8 @@ def test_updates_add_readings_and_tasks() -> None:
     ("options", "words"),
     [
         ({"solver": "dense", "inducing": 9}, "inducing is 9, but solver='dense' is exact"),
-        ({"inducing": 0}, "inducing is 0; it is a number of places"),
-        ({"inducing": 2.5}, "inducing is 2.5; it is a number of places"),
+        ({"inducing": 0}, "inducing is 0; it must be an integer >= 1"),
+        ({"inducing": 2.5}, "inducing is 2.5; it must be an integer >= 1"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, object], words: str) -> None:

@@ -40,6 +40,7 @@ TERMS: dict[str, Term] = {
     "product": Smooth(("x", "z")) * Categorical("material") * Periodic("hour"),
     "sum in product": (Smooth("x") + Categorical("material")) * Smooth("z", "rbf") + Periodic("hour", 12),
     "additive": additive("x", ("z", "hour")),
+    "three alike": Smooth("x") + Smooth("x") + Smooth("x"),
 }
 
 

@@ -121,6 +121,11 @@ def test_what_cant_be_added(shared: FittedMolecularNet, data: Any, options: dict
         shared.add_task(data, **options)
 
 
+def test_a_seed_that_is_none_is_named(shared: FittedMolecularNet) -> None:
+    with pytest.raises(ValueError, match="seed is -1; it must be an integer >= 0"):
+        shared.add_task(new(), from_few=8, seed=-1)
+
+
 def test_the_penalty_is_that_of_refits() -> None:
     """Against ridge regressions by their normal equations; noise alone takes the greatest penalty or nearly so."""
     generator = np.random.default_rng(0)

@@ -122,3 +122,27 @@ def test_rdkit_that_is_missing(gp: FittedMolecularNet, monkeypatch: pytest.Monke
         gp.predict(["CCO"])
     with pytest.raises(MissingExtraError, match=words):
         MolecularNet().fit(pd.DataFrame({"smiles": ["C", "CC"], "y": [0.0, 1.0]}))
+
+
+def test_smiles_that_are_called_as_a_part_of_the_answer_are_in_it_too() -> None:
+    for name in ("mean", "units"):
+        data = table(20)[["smiles", "weight"]].rename(columns={"smiles": name})
+        answer = MolecularNet(smiles=name, model="gp").fit(data).predict(["CCO"])
+        assert answer[f"input_{name}"].values.tolist() == ["CCO"]
+        assert answer["units"].dims == ("property",)
+        assert bool(np.isfinite(answer["mean"]).all())
+
+
+def test_columns_may_have_numbers_for_names() -> None:
+    data = table(20)[["smiles", "weight"]]
+    named = MolecularNet(model="gp").fit(data.rename(columns={"weight": "7"}))
+    numbered = MolecularNet(model="gp").fit(data.rename(columns={"weight": 7}))
+    assert numbered.properties == ("7",)
+    assert numbered.predict(SMILES[:3]).identical(named.predict(SMILES[:3]))
+
+
+def test_a_configuration_does_not_change_with_the_users_dictionary() -> None:
+    bounds = {"weight": "sign"}
+    model = MolecularNet(bounds=bounds)
+    bounds["logp"] = "sign"
+    assert dict(model.bounds) == {"weight": "sign"}

@@ -43,6 +43,12 @@ def test_weights_go_over_without_a_jump() -> None:
     assert np.abs(np.diff(weights, axis=1)).max() < 0.02
 
 
+def test_points_may_be_lists() -> None:
+    router = Router.fit([LEFT, RIGHT])
+    x = np.concatenate([LEFT[:2], RIGHT[:2]])
+    np.testing.assert_array_equal(router(x.tolist()).weights, router(x).weights)
+
+
 def test_a_warmer_router_mixes_more_and_experts_may_be_renamed() -> None:
     x = np.array([[0.3]])
     cold, warm = (Router.fit([LEFT, RIGHT], temperature=t)(x).weights for t in (1.0, 100.0))

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.integrate import quad
 
+from surrogates.errors import DataError
 from surrogates.physics.machining import (
     Deck,
     SmoothField,
@@ -92,8 +93,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("what", BAD)
 def test_decks_that_can_not_be_are_refused(what: str) -> None:
     arguments, message = BAD[what]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(DataError, match=message):
         Deck(**arguments)
+
+
+def test_a_deck_without_bores_asks_nothing_of_their_radius() -> None:
+    plain = Deck(bores=0, bore_radius=0.5)
+    assert np.isinf(plain.distance_to_bore(np.array(0.1), np.array(0.1)))
+    assert number(plain.engaged_width(np.array(0.1))) == plain.width
 
 
 # --- fixture, spindle, cutter ---
@@ -139,7 +146,7 @@ def test_the_dish_is_concave_symmetric_and_reaches_the_rim() -> None:
     assert np.all(np.diff(depth, 2) > 0)
     assert depth[0] == pytest.approx(0.1 * math.sin(0.01), rel=1e-10)
     with pytest.raises(
-        ValueError, match=r"the cutter of radius 0.05 m doesn't reach 0.1 m from its path; .*cutter_radius"
+        DataError, match=r"the cutter of radius 0.05 m doesn't reach 0.1 m from its path; .*cutter_radius"
     ):
         dish(y, centre=0.1, cutter_radius=0.05, spindle_tilt=0.01)
     assert dish(np.empty(0), centre=0.1, cutter_radius=0.05, spindle_tilt=0.01).shape == (0,)

@@ -80,6 +80,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"state_names": ("a", "a")}, r"state_names is \('a', 'a'\); the names must differ from each other"),
     ({"control_names": ("a", "b")}, "control_names has 2 entries; 1 are expected: names, one per component"),
     ({"state_names": ("a", "k")}, "'k' names a parameter and a component"),
+    ({"state_names": ("u", "v")}, "'u' names a state and a control; choose other names"),
     ({"running_cost": None}, "there is nothing to minimise; give a running_cost, a terminal_cost or both"),
     # functions
     (
@@ -161,6 +162,11 @@ FAMILIES: list[tuple[Callable[[], object], str]] = [
     (
         lambda: posed().over(parameters={"k": (1, 0)}),
         r"range of 'k' is \(1.0, 0.0\); its low end must be below .* hold it fixed",
+    ),
+    (lambda: Family(posed(), {"y": (0.0, 1.0)}, None, {}), r"state 'y' is unknown; the problem has \['x1', 'x2'\]"),
+    (
+        lambda: posed(state_names=("initial_time", "v")).over(initial_state=[(0, 1), 0.0], initial_time=(0.0, 0.5)),
+        "'initial_time' names an input of its own beside t0; rename",
     ),
     (lambda: posed().over(parameters={"k": 1.0}), r"range of 'k' is 1.0; it must be a pair"),  # type: ignore[dict-item]
     (

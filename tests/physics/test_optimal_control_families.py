@@ -67,6 +67,18 @@ def batch(name: str) -> tuple[Tensor, Batch]:
     return points, solve_points(family(name), points)
 
 
+def test_points_may_be_of_any_type_of_number_and_must_be_some() -> None:
+    some = named_problem("scalar_lq").problem.over(initial_state=[(-1, 2)], initial_time=(0, 0.5))
+    points = torch.tensor([[1.0, 0.25], [2.0, 0.0]], dtype=torch.float64)
+    wanted = solve_points(some, points)
+    for given in (points.float(), points.numpy(), points.tolist()):
+        found = solve_points(some, given)  # type: ignore[arg-type]
+        assert found.cases.t0.dtype == torch.float64
+        assert torch.equal(found.solved.J, wanted.solved.J)
+    with pytest.raises(ProblemError, match="there are no points; give at least one"):
+        solve_points(some, points[:0])
+
+
 def test_the_inputs_of_a_family() -> None:
     some = family("van_der_pol")
     assert some.inputs == ("x1", "x2", "initial_time", "control_weight", "damping")

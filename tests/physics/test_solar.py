@@ -131,6 +131,11 @@ def test_units_and_time_broadcast() -> None:
     for u in range(2):
         alone = facade_irradiance(time, beam[u], 50.0, latitude[u], -82.0, -5, step_hours=1)
         np.testing.assert_allclose(together[u], alone, rtol=1e-14)
+    skies = np.stack([np.full(24, 50.0), np.full(24, 80.0)])  # one beam under two skies
+    of_each = facade_irradiance(time, beam[0], skies, 28.0, -82.0, -5, step_hours=1)
+    for u in range(2):
+        alone = facade_irradiance(time, beam[0], skies[u], 28.0, -82.0, -5, step_hours=1)
+        np.testing.assert_allclose(of_each[u], alone, rtol=1e-14)
 
 
 # --- splitting ---

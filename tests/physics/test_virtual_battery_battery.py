@@ -241,6 +241,7 @@ def test_durations_that_never_end_or_never_begin() -> None:
         ({"baseline": np.zeros(T - 1)}, "baseline has the shape"),
         ({"gain_factor": 0.0}, "gain_factor is 0"),
         ({"rated_power": -1.0}, "rated_power of unit 'room' is -1"),
+        ({"stores": Stores.from_rates(ko=0.3, gain=torch.tensor([12.0, 0.0]))}, "gain of unit 'room' is 0"),
         ({"quantiles": (0.5, 1.5)}, "quantiles are"),
         ({"time": TIME[::-1]}, "rising and equally spaced"),
         ({"time": np.concatenate([TIME[:-1], TIME[-1:] + np.timedelta64(1, "m")])}, "equally spaced"),
@@ -248,7 +249,7 @@ def test_durations_that_never_end_or_never_begin() -> None:
 )
 def test_draws_that_make_no_battery(change: dict[str, object], words: str) -> None:
     with pytest.raises(DataError, match=words):
-        battery_of(None, **change)
+        battery_of(**change)  # type: ignore[arg-type]
 
 
 def test_other_refusals() -> None:

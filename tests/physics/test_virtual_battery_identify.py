@@ -100,6 +100,11 @@ def test_paths_that_do_not_exist_are_left_out() -> None:
     room = Stores.from_rates(ko=0.3, km=2.0, kr=0.05, kmo=0.0, gain=18.0)
     assert "kmo" not in identifiability(room, parameters="rates").names
     assert len(identifiability(room).null) == 1
+    closed = identifiability(Stores.from_rates(ko=0.0, gain=18.0))  # T/P = b/p at all frequencies
+    assert closed.names == ("cop", "air_capacity")
+    assert closed.is_identifiable({"cop": 1, "air_capacity": -1})
+    assert not closed.is_identifiable({"cop": 1})
+    assert closed.is_identifiable({})  # the number one
 
 
 # --- reading it off ---
@@ -202,6 +207,8 @@ def test_other_refusals() -> None:
         transfer_of(many)
     with pytest.raises(DataError, match="1 apertures"):
         identifiability(TWO, apertures=(1.0,))
+    with pytest.raises(DataError, match="parameters is 'rate'; it must be 'rates' or 'physical'"):
+        identifiability(TWO, parameters="rate")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="moving names 'wind'"):
         identifiability(TWO, moving=("wind",))
     with pytest.raises(DataError, match="no input moves"):

@@ -13,7 +13,7 @@ from quadratic_tasks import Quadratics, QuadraticTasks, gradients_seen, random_q
 from torch import Tensor
 
 from surrogates.errors import DataError, MissingExtraError
-from surrogates.training import DynamicWeightAverage, GradNorm
+from surrogates.training import DynamicWeightAverage, GradNorm, SoftAdapt, Weighting
 from surrogates.training.conflicts import (
     AIM,
     CONFLICTS,
@@ -34,7 +34,8 @@ METHODS: dict[str, Conflicts] = {name: conflicts_by_name(name) for name in CONFL
     "pcgrad, old matrix": PCGrad(every=3),
     "colouring at once": Colouring(every=1, refresh=2, warm_up=0.0, schedule="constant", target=0.05, sketch=64),
     "gcond without sketches": GCond(stability=0.0, norm_cap=1.5),
-    "dwa": LossWeights(DynamicWeightAverage()),
+    "dwa": LossWeights(DynamicWeightAverage(every=2)),
+    "softadapt": LossWeights(SoftAdapt(window=3)),
     "famo of losses": LossWeights("famo"),
     "IMTLG": Aggregated("IMTLG"),
     "AlignedMTL": Aggregated("AlignedMTL"),
@@ -163,6 +164,36 @@ def test_a_state_that_was_saved_goes_on_as_if_nothing_had_been(name: str) -> Non
     resumed.set_state(saved[1])
     again, _ = METHODS[name].step(loaded, QuadraticTasks(tasks, torch.zeros(6).double(), step=4, generator=resumed))
     assert torch.equal(on, again)
+
+
+COMING_AND_GOING = [[True, False, True], [True, True, False], [False, False, True], [True, True, True]]
+
+
+@pytest.mark.parametrize(
+    "weighting", [DynamicWeightAverage(every=3), SoftAdapt(5.0, window=3), SoftAdapt(5.0, "original")]
+)
+def test_losses_that_stay_have_equal_weights_though_their_tasks_come_and_go(weighting: Weighting) -> None:
+    method = LossWeights(weighting)
+    state = method.init(3)
+    for step in range(24):
+        seen = gradients_seen(torch.eye(3).double(), present=torch.tensor(COMING_AND_GOING[step % 4]), step=step)
+        seen.losses = torch.where(seen.present, torch.tensor([1.0, 20.0, 0.3]).double(), torch.nan)
+        c, state = method.step(state, seen)
+        torch.testing.assert_close(c, seen.present.double())
+
+
+def test_a_task_that_was_away_has_the_slope_of_its_own_losses() -> None:
+    method = LossWeights(SoftAdapt(1.0, "original", window=3))
+    state = method.init(2)
+    both, first = [True, True], [True, False]
+    for step, (there, losses) in enumerate(
+        [(first, [8.0, 0.0]), (first, [7.0, 0.0]), (both, [6.0, 4.0]), (first, [5.0, 0.0]), (both, [4.0, 1.0])]
+    ):
+        seen = gradients_seen(torch.eye(2).double(), present=torch.tensor(there), step=step)
+        seen.losses = torch.where(seen.present, torch.tensor(losses).double(), torch.nan)
+        c, state = method.step(state, seen)
+    # it fell by 3 between the two batches that it was in, the other by 1 in each
+    torch.testing.assert_close(c, 2 * torch.softmax(torch.tensor([-1.0, -3.0]).double(), 0))
 
 
 def test_methods_are_found_by_name_and_unknown_ones_named() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from hypothesis import given
@@ -12,6 +14,8 @@ from torch import Tensor
 from surrogates.errors import DataError
 from surrogates.training.conflicts import MGDA, AheadFAMO, Colouring, LookAhead, welsh_powell
 from surrogates.training.conflicts.lookahead import foreseen, project
+
+Goal = Literal["even", "minimum-norm"]
 
 
 @given(st.integers(1, 9), st.integers(0, 2**31), st.floats(0.0, 1.0))
@@ -158,6 +162,22 @@ def test_looks_are_taken_every_so_many_steps_only() -> None:
             _, state = method.step(state, seen)
             counts.append(len(seen.looks))
         assert counts == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize("goal", ["even", "minimum-norm"])
+def test_tasks_that_have_no_share_left_are_weighed_evenly_where_they_are_alone(goal: Goal) -> None:
+    seen = gradients_seen(torch.eye(3).double(), present=torch.tensor([False, True, True]))
+    shares = torch.tensor([1.0, 0.0, 0.0]).double()
+    c, _ = LookAhead(goal, floor=0.0).step({"shares": shares}, seen)
+    torch.testing.assert_close(c, torch.tensor([0.0, 1.0, 1.0]).double())
+
+
+def test_a_loss_of_zero_leaves_the_weights_to_the_others() -> None:
+    seen = gradients_seen(torch.eye(3).double())
+    method, without = LookAhead(), gradients_seen(torch.eye(3).double(), present=torch.tensor([False, True, True]))
+    seen.losses[0] = 0.0
+    for one, other in zip(method.step(method.init(3), seen), method.step(method.init(3), without), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_look_ahead_descends_to_the_front() -> None:

@@ -379,6 +379,7 @@ def test_losses_that_change_are_refused(later: Callable[[Tensor], Mapping[str, T
     [
         ({"max_steps": -1}, "max_steps is -1"),
         ({"window": 0}, "window is 0"),
+        ({"max_steps": None}, "max_steps is None; it must be an integer >= 0"),
         ({"patience": 0}, "patience is 0"),
         ({"validate_every": True}, "validate_every is True"),
         ({"gradient": -1.0}, "gradient is -1.0"),

@@ -200,7 +200,7 @@ def test_a_task_without_labels_is_told_and_its_head_stays() -> None:
         X, torch.cat([data.Y, torch.zeros(9, 4).double()]), torch.cat([mask, torch.zeros(9, 4, dtype=torch.bool)])
     )
     run = train(engine, empty, conflicts="mgda", optimiser=AdamW(weight_decay=0.0), batches=FAST)
-    assert run.warnings == ("no labels for 'b': these heads stay as they were",)
+    assert run.warnings == ("no labels for 'b': their heads learn nothing",)
     assert torch.equal(head, engine.heads.W[0][1])  # type: ignore[index]
     assert run.updates[1] == 0
     assert np.isnan(run.losses_trace[:, 1]).all()

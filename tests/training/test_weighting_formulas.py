@@ -158,6 +158,12 @@ def test_gradnorm_wants_larger_gradients_for_slow_losses() -> None:
     close(G, [3.0 * 0.5**2, 3.0 * 1.5**2])
 
 
+def test_gradnorm_takes_a_loss_that_began_at_zero_as_one_without_progress() -> None:
+    """A condition that holds at the start must not take all weight from the others as soon as it is missed a little."""
+    G = GradNorm(alpha=1.0).targets(tensor(2.0, 4.0), tensor(1e-9, 3.0), tensor(0.0, 6.0))
+    close(G, [3.0 / 0.75, 3.0 * 0.5 / 0.75])
+
+
 def test_gradnorm_brings_gradients_to_one_size(glimpse: Glimpses, along: Along) -> None:
     J = tensor([[4.0, 0.0], [0.0, 1.0]])
     seen = [glimpse(tensor(1.0, 1.0), t, jacobian=J) for t in range(2000)]

@@ -246,3 +246,17 @@ def test_closed_forms_give_up_a_loss_and_say_so(weighting: Weighting) -> None:
     assert not found.is_success
     assert any("times the weight" in warning for warning in found.warnings)
     assert found.total > 1e-2  # the same run with fixed weights ends below 1e-8
+
+
+def test_dynamic_weight_average_goes_on_from_a_state_of_before_losses_were_counted(glimpse: Glimpses) -> None:
+    """Checkpoints of earlier versions have no count."""
+    weighting = DynamicWeightAverage(every=3)
+    seen = [glimpse(torch.rand(2, generator=torch.Generator().manual_seed(t)).double() + 0.1, t) for t in range(14)]
+    for last in range(14):
+        states = [weighting.init(seen[0])] * 2
+        for one in seen:
+            weights, states[0] = weighting.step(states[0], one)
+            again, states[1] = weighting.step(states[1], one)
+            if one.step == last:
+                del states[1]["count"]
+            assert torch.equal(weights, again)

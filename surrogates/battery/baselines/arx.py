@@ -11,10 +11,10 @@ import numpy as np
 from surrogates.battery.prior import Prior
 from surrogates.battery.records import Floats, Records
 
-from .cold_starts import ColdStart, by_days, cold_starts
+from .cold_starts import ColdStart, cold_starts
 from .fitting import fit_one_step
 from .linear import Prepared, stabilised
-from .memory import LinearForecaster, Tuned, rehearsed
+from .memory import LinearForecaster, Tuned, rehearsed, tuned_at
 from .terms import Terms
 
 
@@ -78,10 +78,7 @@ class FittedARX:
     def adapt(self, records: Records) -> LinearForecaster:
         """Fit each unit on its own rows."""
         data = Prepared.of(records, self.config.terms)
-        days = float(np.median(data.usable.sum(axis=1))) / data.day
-        known = tuple(t.days for t in self.tuned)
-        ridge = float(np.exp(by_days(days, known, np.log([t.strength for t in self.tuned]))))
-        pushes = by_days(days, known, np.stack([t.pushes for t in self.tuned]))
+        ridge, pushes = tuned_at(data.days, self.tuned)
         return LinearForecaster(self.config.terms, self.config.adapted(data, ridge), pushes)
 
 

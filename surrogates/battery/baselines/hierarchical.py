@@ -16,10 +16,10 @@ import numpy as np
 from surrogates.battery.prior import Prior
 from surrogates.battery.records import Floats, Records
 
-from .cold_starts import ColdStart, by_days, cold_starts, folds
+from .cold_starts import ColdStart, cold_starts, folds
 from .fitting import fit_one_step, fit_open_loop, gram
 from .linear import Prepared, stabilised
-from .memory import LinearForecaster, Tuned, rehearsed
+from .memory import LinearForecaster, Tuned, rehearsed, tuned_at
 from .terms import Terms
 
 
@@ -115,10 +115,7 @@ class FittedHierarchicalARX:
         """Fit each unit under the prior, weighed for the number of days given."""
         config = self.config
         data = Prepared.of(records, config.terms)
-        days = float(np.median(data.usable.sum(axis=1))) / data.day
-        known = tuple(t.days for t in self.tuned)
-        weight = float(np.exp(by_days(days, known, np.log([t.strength for t in self.tuned]))))
-        pushes = by_days(days, known, np.stack([t.pushes for t in self.tuned]))
+        weight, pushes = tuned_at(data.days, self.tuned)
         return LinearForecaster(config.terms, config.adapted(data, self.prior.tempered(weight)), pushes)
 
 

@@ -45,10 +45,14 @@ class Prepared:
     def of(records: Records, terms: Terms) -> Prepared:
         indoor = last_known(records.indoor) - ORIGIN
         columns = terms.columns(records)
-        past = terms.regressors(indoor + ORIGIN, columns[:, :, :0])
         judged = np.isfinite(records.indoor)
-        usable = terms.usable(records)
+        usable, past = terms.usable(records), terms.past(indoor)
         return Prepared(terms, columns, indoor, past, usable, judged, records.is_known, records.steps_per_day)
+
+    @property
+    def days(self) -> float:
+        """How much a usual unit gives to learn from."""
+        return float(np.median(self.usable.sum(axis=1))) / self.day
 
     @property
     def units(self) -> int:

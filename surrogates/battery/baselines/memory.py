@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from surrogates.battery.drivers import ORIGIN
 from surrogates.battery.records import Flags, Floats, Records
 
-from .cold_starts import ColdStart, judged, mean_rmse
+from .cold_starts import ColdStart, by_days, judged, mean_rmse
 from .interface import Integers, check_forecast, rows_ahead
 from .linear import Prepared, advance, days_before, residuals, rollout
 from .terms import Terms
@@ -83,6 +83,13 @@ class Tuned(NamedTuple):
     strength: float
     pushes: Floats
     rmse: float
+
+
+def tuned_at(days: float, tuned: tuple[Tuned, ...]) -> tuple[float, Floats]:
+    """Strength and shares of the pushes for so many days, between what was tuned for fewer and for more."""
+    known = tuple(one.days for one in tuned)
+    strength = np.exp(by_days(days, known, np.log([one.strength for one in tuned])))
+    return float(strength), by_days(days, known, np.stack([one.pushes for one in tuned]))
 
 
 Kind = TypeVar("Kind", bound=np.generic)

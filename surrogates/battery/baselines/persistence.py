@@ -14,7 +14,7 @@ from .interface import Integers, check_forecast, last_known, rows_ahead
 
 @dataclass(frozen=True)
 class Persistence:
-    """The last temperature stays , or that of the same hour of the last 24 h recurs ("yesterday").
+    """The last temperature stays, or that of the same hour of the last 24 h recurs ("yesterday").
 
     yesterday : whether yesterday's course is repeated
     """

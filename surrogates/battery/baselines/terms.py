@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from surrogates.battery.drivers import ORIGIN
 from surrogates.battery.records import Flags, Floats, Records
+from surrogates.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Terms:
     def __post_init__(self) -> None:
         for name in ("order", "power_lags", "outdoor_lags", "sun_lags"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+                raise DataError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
     @property
     def reach(self) -> int:
@@ -61,10 +62,9 @@ class Terms:
         shape = (records.units, records.steps, calendar.shape[1])
         return np.concatenate([np.stack(parts, axis=-1), np.broadcast_to(calendar, shape)], axis=-1)
 
-    def regressors(self, indoor: Floats, columns: Floats) -> Floats:
-        """φ[k] = (T[k-1] .. T[k-n], x[k]), temperatures from ORIGIN.  (U, T), (U, T, m) -> (U, T, n + m)"""
-        past = np.stack(_lags(indoor - ORIGIN, self.order + 1)[1:], axis=-1)
-        return np.concatenate([past, columns], axis=-1)
+    def past(self, indoor: Floats) -> Floats:
+        """T[k-1] .. T[k-n] of each row.  (U, T) -> (U, T, n)"""
+        return np.stack(_lags(indoor, self.order + 1)[1:], axis=-1)
 
     def usable(self, records: Records) -> Flags:
         """Rows whose temperature, lags and inputs were all measured.  -> (U, T)"""

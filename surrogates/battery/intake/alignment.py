@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 FEWEST = 36
 #: how much more of the variance the shifted rows must explain: this multiple, and this share
 TIMES, MORE = 2.0, 0.1
+#: how columns are moved by one row, by the kind of the data
+SHIFTED = {"dataset": "data[names].shift(time=1)", "frame": "data.groupby('unit')[names].shift()"}
 
 
 class _Regression(NamedTuple):
@@ -89,8 +91,8 @@ def _solve(A: Floats, c: Floats) -> Floats:
     return np.asarray(found / scale)
 
 
-def check_alignment(records: Records) -> list[str]:
-    """Notes on what the regressions of `alignment` show.
+def check_alignment(records: Records, kind: str) -> list[str]:
+    """Notes on what the regressions of `alignment` show.  kind : of the data, for the remedy
 
     Raises
     ------
@@ -110,7 +112,7 @@ def check_alignment(records: Records) -> list[str]:
             f"{len(labels)} of {int(judged.sum())} units (unit {records.unit[worst]!r}: {shifted[worst]:.0%} of the "
             f"variance against {max(aligned[worst], 0):.0%}): the stamps of power and weather are the starts of their "
             f"intervals, ends are expected. Move these by one row and leave the indoor temperature where it is: "
-            f"names = ['power', 'outdoor_temperature', ...]; data[names] = data[names].shift(time=1)"
+            f"names = ['power', 'outdoor_temperature', ...]; data[names] = {SHIFTED.get(kind, SHIFTED['frame'])}"
         )
     notes = []
     if labels:

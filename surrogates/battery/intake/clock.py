@@ -177,7 +177,8 @@ def choose_step(own: Floats, unit: tuple[str, ...], step: str | None, notes: lis
         if coarsest > 1.05 * chosen:
             raise DataError(
                 f"step={step!r} is finer than the readings of unit {slow!r}, every {coarsest / MINUTE:.3g} min; give "
-                f"step='{round(coarsest / MINUTE)}min' or coarser, or drop the unit"
+                f"finer readings, or drop the unit, or read all data with step='{round(coarsest / MINUTE)}min' or coarser "
+                f"(a fitted net keeps the step of the population that it was fitted to)"
             )
     else:
         minutes = round(coarsest / MINUTE)

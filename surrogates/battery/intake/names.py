@@ -60,8 +60,28 @@ def units_text(labels: Sequence[str], every: Sequence[str]) -> str:
     return "all units" if len(labels) == len(every) else f"units {listed(labels)}"
 
 
-def choose(there: Sequence[str], *, need_indoor: bool) -> tuple[tuple[str, ...], list[str]]:
+def renamed(kind: str, name: str) -> str:
+    """How a variable gets a name, for the remedy of a message; kind : "dataset", "frame" or "file".
+
+    >>> renamed("frame", "power")
+    "rename the variable: data.rename(columns={'old name': 'power'})"
+    """
+    if kind == "file":
+        return f"name its column {name!r}"
+    argument = f"{{'old name': {name!r}}}"
+    return f"rename the variable: data.rename({'' if kind == 'dataset' else 'columns='}{argument})"
+
+
+def dropped(kind: str) -> str:
+    """How units are left out, for the remedy of a message; kind : "dataset", "frame" or "file"."""
+    remedies = {"dataset": "data.drop_sel(unit=[...])", "frame": "data[~data['unit'].isin([...])]"}
+    return remedies.get(kind, "leave out its rows")
+
+
+def choose(there: Sequence[str], *, need_indoor: bool, kind: str) -> tuple[tuple[str, ...], list[str]]:
     """The variables to read out of those that are `there`, and what to say of others that were perhaps meant.
+
+    kind : of the data, for remedies
 
     Raises
     ------
@@ -73,7 +93,7 @@ def choose(there: Sequence[str], *, need_indoor: bool) -> tuple[tuple[str, ...],
     if missing:
         raise DataError(
             f"the data have no variable {listed(missing)}{_meant(missing, there)}; they have {sorted(there)}; "
-            f"rename the variable: data.rename({{'old name': {missing[0]!r}}})"
+            f"{renamed(kind, missing[0])}"
         )
     if DIRECT in there and DIFFUSE in there:
         solar: tuple[str, ...] = (DIRECT, DIFFUSE)

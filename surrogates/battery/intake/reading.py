@@ -16,7 +16,7 @@ from .alignment import check_alignment
 from .clock import Rows, choose_step, in_order, own_step
 from .gaps import bridge, stand_in
 from .grid import Gridded, on_grid
-from .names import DIFFUSE, DIRECT, GLOBAL, listed, units_text
+from .names import DIFFUSE, DIRECT, GLOBAL, dropped, listed, units_text
 from .quantities import clean, power_scale
 from .sensors import refuse_empty, refuse_still, without_stuck
 from .sources import Source, open_source
@@ -55,7 +55,7 @@ def read(data: Data, *, step: str | None = None, need_indoor: bool = True) -> Re
         Units are read from ``attrs["units"]`` (DataFrame: ``attrs["units"] = {column: units}`` or columns such as
         ``power [W]``). `Records` have been read before and stay as they are.
     step : of the answer, from 5 to 60 min, such as "15min". None: the data's own, if it is from 5 to 60 min and divides a
-        day; otherwise 15 min.
+        day, and of the unit with the coarsest ones; otherwise 15 min, or 60 min for data coarser than that.
     need_indoor : False for rows that lie ahead (weather forecasts, plans): neither the indoor temperature nor ``power`` is
         required, nothing is asked of the amount of data, ``power`` stays NaN where it isn't known, and `is_known` tells
         of the weather alone
@@ -91,9 +91,9 @@ def read(data: Data, *, step: str | None = None, need_indoor: bool = True) -> Re
     notes += source.notes
     place = places(source)
     cleaned = clean(source, notes)
-    refuse_empty(source.unit, cleaned.values, need_indoor=need_indoor)
+    refuse_empty(source, cleaned.values, need_indoor=need_indoor)
     if need_indoor:
-        refuse_still(source.unit, cleaned.values)
+        refuse_still(source, cleaned.values)
     clock = "power" if need_indoor else "outdoor_temperature"
     every = in_order(source, cleaned.values, notes)
     own = np.array([own_step(rows, clock) for rows in every])
@@ -102,8 +102,8 @@ def read(data: Data, *, step: str | None = None, need_indoor: bool = True) -> Re
     gridded = on_grid(every, source.unit, clock, choose_step(own, source.unit, step, notes), notes)
     records = _assemble(source, gridded, place, cleaned.rated_power, need_indoor, notes)
     if need_indoor:
-        _check_enough(records, notes)
-        notes += check_alignment(records)
+        _check_enough(records, source.kind, notes)
+        notes += check_alignment(records, source.kind)
     return Records(**{**vars(records), "notes": tuple(notes)})
 
 
@@ -218,7 +218,7 @@ def _note_unknown(unit: tuple[str, ...], known: Flags, notes: list[str]) -> None
         )
 
 
-def _check_enough(records: Records, notes: list[str]) -> None:
+def _check_enough(records: Records, kind: str, notes: list[str]) -> None:
     hours = (records.is_known & np.isfinite(records.indoor)).sum(axis=1) * records.step_hours
     few = [label for label, h in zip(records.unit, hours, strict=True) if h < FEWEST_HOURS]
     if few:
@@ -226,7 +226,7 @@ def _check_enough(records: Records, notes: list[str]) -> None:
         raise DataError(
             f"unit {listed(few)} has less than {FEWEST_HOURS:g} h of rows with power, weather and indoor temperature "
             f"(unit {records.unit[shortest]!r}: {hours[shortest]:.3g} h); give a day or more, or drop the unit: "
-            f"data.drop_sel(unit=[...])"
+            f"{dropped(kind)}"
         )
     short = [label for label, h in zip(records.unit, hours, strict=True) if h < FEW_HOURS]
     if short:

@@ -68,8 +68,17 @@ def open_source(data: xr.Dataset | pd.DataFrame | str | Path, *, need_indoor: bo
     )
 
 
+def has_unit_dim(data: xr.Dataset | pd.DataFrame | str | Path) -> bool:
+    """Whether units come along a dim or a column of their own."""
+    if isinstance(data, xr.Dataset):
+        return "unit" in data.dims
+    if isinstance(data, pd.DataFrame):
+        return "unit" in data.columns or "unit" in data.index.names
+    return "unit" in pd.read_csv(data, nrows=0, sep=_separator(Path(data))).columns
+
+
 def _from_dataset(data: xr.Dataset, need_indoor: bool) -> Source:
-    names, notes = choose([str(name) for name in data.variables], need_indoor=need_indoor)
+    names, notes = choose([str(name) for name in data.variables], need_indoor=need_indoor, kind="dataset")
     if "time" not in data.dims or "time" not in data.coords:
         raise DataError(
             f"the data have no coordinate 'time' with a dim of its own (dims: {dict(data.sizes)}); "
@@ -138,7 +147,7 @@ def _single(rows: list[Floats], name: str, unit: tuple[str, ...]) -> Floats:
 
 def _from_frame(frame: pd.DataFrame, need_indoor: bool, kind: str) -> Source:
     frame, units = _flat_columns(frame)
-    names, notes = choose([str(name) for name in frame.columns], need_indoor=need_indoor)
+    names, notes = choose([str(name) for name in frame.columns], need_indoor=need_indoor, kind=kind)
     if frame.empty:
         raise DataError("the data have no row")
     if "unit" in frame.columns:
@@ -172,7 +181,7 @@ def _flat_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     attrs = dict(frame.attrs)
     if isinstance(frame.index, pd.DatetimeIndex) and "time" not in frame.columns:
         frame = frame.rename_axis("time").reset_index()
-    elif isinstance(frame.index, pd.MultiIndex):
+    elif isinstance(frame.index, pd.MultiIndex) or frame.index.name in {"unit", "time"} - set(frame.columns):
         frame = frame.reset_index()
     stated = attrs.get("units", {})
     if not isinstance(stated, Mapping):
@@ -200,13 +209,15 @@ def _flat_columns(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
 def _read_csv(path: Path) -> pd.DataFrame:
     if path.suffix.lower() not in (".csv", ".txt", ".tsv", ".gz"):
         raise DataError(f"{path.name!r} isn't a CSV file; open it yourself, for example by xarray.open_dataset")
-    is_tab = path.suffix.lower() == ".tsv"
-    head = "".join(map(str, pd.read_csv(path, nrows=0, sep="\t").columns))
-    separator = "\t" if is_tab else ";" if head.count(";") > head.count(",") else ","
-    frame = pd.read_csv(path, sep=separator)
+    frame = pd.read_csv(path, sep=_separator(path))
     if "time" in frame.columns:
         frame["time"] = parse_text(frame["time"])
     return frame
+
+
+def _separator(path: Path) -> str:
+    head = "".join(map(str, pd.read_csv(path, nrows=0, sep="\t").columns))
+    return "\t" if path.suffix.lower() == ".tsv" else ";" if head.count(";") > head.count(",") else ","
 
 
 def _column(frame: pd.DataFrame, name: str) -> Floats:
@@ -238,7 +249,8 @@ def _number(value: Any, name: str) -> float:
 def _fill_value(attrs: Mapping[Any, Any]) -> float | None:
     for key in ("_FillValue", "missing_value"):
         if key in attrs:
-            return _number(attrs[key], key)
+            mark = _number(attrs[key], key)
+            return None if np.isnan(mark) else mark  # NaN is missing anyhow, and marks no number
     return None
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, FitWarning
 from surrogates.gp.differentiable import FittedProcess
 
-from ..counts import whole
 from ..labelled import ranges, refuse_vectors
 from ..laws import Input, make_inputs
 from .chain import DISAGREE, TIMES, Chain, run_chain
@@ -112,7 +112,7 @@ def calibrate(
     numbers = {name: k for k, name in enumerate(names)}
     evidence = [make_evidence(one, own, numbers) for one, own in zip(models, given, strict=True)]
     size = WALKERS + WALKERS_EACH * len(names) if walkers is None else walkers
-    _check(size, steps, draws, len(names))
+    _check(size, steps, draws, seed, len(names))
 
     def values(u: Floats) -> Floats:
         return np.stack([law.at_normal(u[:, k]) for k, law in enumerate(laws)], axis=1)
@@ -194,8 +194,13 @@ def _laws(models: Sequence[FittedProcess], names: Sequence[str], prior: Mapping[
     return laws
 
 
-def _check(walkers: int, steps: int, draws: int, p: int) -> None:
-    for name, value, least in (("steps", steps, 20), ("draws", draws, 2), ("walkers", walkers, 2 * p + 2)):
+def _check(walkers: int, steps: int, draws: int, seed: int, p: int) -> None:
+    for name, value, least in (
+        ("steps", steps, 20),
+        ("draws", draws, 2),
+        ("walkers", walkers, 2 * p + 2),
+        ("seed", seed, 0),
+    ):
         whole(value, name, least=least)
     if walkers % 2:
         raise DataError(f"walkers is {walkers}; an even number is wanted, since one half moves along the other")

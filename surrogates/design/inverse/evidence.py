@@ -27,10 +27,11 @@ from torch import Tensor
 from surrogates.errors import DataError
 from surrogates.gp.differentiable import FittedProcess, JointPosterior, joint_posterior
 from surrogates.gp.fidelity.fitted import FittedMultiFidelityGP
+from surrogates.labels import require_label
 from surrogates.schema import Table, as_labelled
 from surrogates.units import Units
 
-from ..labelled import ranges, require_label
+from ..labelled import ranges
 
 Floats = NDArray[np.float64]
 #: what is added to every variance, as a share of the target's squared spread: rounding of exact readings

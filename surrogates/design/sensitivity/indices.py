@@ -12,11 +12,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, JitterWarning
 from surrogates.gp.fitted import FittedHierarchicalGP
+from surrogates.labels import require_label
 
-from ..labelled import Fitted, places, ranges, refuse_vectors, require_label
+from ..labelled import Fitted, places, ranges, refuse_vectors
 from ..laws import Input, make_inputs
+from ..numbers import power_of_two
 from .closed import Subset, closed_variances, is_lost_in_rounding, make_posteriors, shared_out
 from .inside import Inside, look_inside
 from .paths import Paths, draw_paths
@@ -113,7 +116,7 @@ def sobol_indices(
     >>> found["first_order"].values.round(1).tolist()  # 1 : 1/4
     [0.8, 0.2]
     """
-    _check(fitted, method=method, quantiles=quantiles, draws=draws, samples=samples)
+    _check(fitted, method=method, quantiles=quantiles, draws=draws, samples=samples, seed=seed)
     schema, vocabulary = fitted.schema, fitted.vocabulary
     task = require_label("task", schema.task, vocabulary.tasks, task, optional=False)
     fidelity = require_label("fidelity", schema.fidelity, vocabulary.fidelities, fidelity, optional=True)
@@ -131,16 +134,16 @@ def sobol_indices(
     return _labelled(fitted, inputs, answer, quantiles, task, fidelity)
 
 
-def _check(fitted: Fitted, *, method: str, quantiles: Sequence[float], draws: int, samples: int) -> None:
+def _check(fitted: Fitted, *, method: str, quantiles: Sequence[float], draws: int, samples: int, seed: int) -> None:
     refuse_vectors(fitted, "a Sobol index")
     if method not in METHODS:
         raise DataError(f"method is {method!r}; choose one of {METHODS}")
     if not all(0 < q < 1 for q in quantiles):
         raise DataError(f"quantiles are {tuple(quantiles)}; they must be between zero and one")
-    if not isinstance(draws, int | np.integer) or draws < 0 or draws == 1:
-        raise DataError(f"draws is {draws!r}; give a whole number, at least two, or zero for no uncertainty")
-    if not isinstance(samples, int | np.integer) or samples < 2 or samples & (samples - 1):
-        raise DataError(f"samples is {samples!r}; a Sobol sequence needs a power of two, such as 4096")
+    if whole(draws, "draws", least=0) == 1:
+        raise DataError("draws is 1; give a whole number, at least two, or zero for no uncertainty")
+    power_of_two(samples, "samples")
+    whole(seed, "seed", least=0)
     if draws and not hasattr(fitted, "sample"):
         raise DataError(
             f"{type(fitted).__name__} has no joint draws, which tell how sure indices are; give draws=0 for its mean"

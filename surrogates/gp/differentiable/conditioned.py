@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -104,6 +105,11 @@ class Stack:
             K = K + self._met(z.detach(), task)
         return K
 
+    @cached_property
+    def _has_equal_rows(self) -> bool:
+        """Whether all draws have the same rows: a level's differ where its parent's values were drawn."""
+        return bool((self.rows == self.rows[0]).all()) and bool((self.task == self.task[0]).all())
+
     def _mixed(self, c: int, task: Tensor) -> Tensor:
         """B_c[t*_j, t_i]: (k, m, n)."""
         asked = self.mixing[:, c].index_select(1, task)  # (k, m, T)
@@ -114,12 +120,19 @@ class Stack:
     def _met(self, z: Tensor, task: Tensor) -> Tensor:
         """The nugget where a place is a row's own: (k, m, n)."""
         extra = self.alpha.new_zeros(len(self.alpha), z.shape[1], self.rows.shape[1])
-        places, codes = z.expand(len(self.alpha), -1, -1).numpy(), task.numpy()
-        seen = places.shape[2] - self.blind
-        for k, nugget in enumerate(self.nugget.tolist()):
+        seen, codes = z.shape[2] - self.blind, task.numpy()
+
+        def met(k: int, places: Tensor) -> tuple[Integers, Integers]:
             rows = self.rows[k].numpy()[:, :seen]
-            at, columns = met_places(rows, self.task[k].numpy(), places[k][:, :seen], codes)
-            extra[k, columns, at] = nugget
+            return met_places(rows, self.task[k].numpy(), places.numpy()[:, :seen], codes)
+
+        if len(z) == 1 and self._has_equal_rows:
+            at, columns = met(0, z[0])
+            extra[:, columns, at] = self.nugget[:, None]
+            return extra
+        for k, places in enumerate(z.expand(len(self.alpha), -1, -1)):
+            at, columns = met(k, places)
+            extra[k, columns, at] = self.nugget[k]
         return extra
 
     def _columns(self, z: Tensor, task: Tensor) -> Tensor:

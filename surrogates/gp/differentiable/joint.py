@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from surrogates.errors import DataError
-from surrogates.schema import Label, Schema, Vocabulary
+from surrogates.labels import Label, require_label
+from surrogates.schema import Schema, Vocabulary
 
 from ..core import SMOOTHED, Core
 from ..fidelity.chain import Chain
@@ -70,14 +71,14 @@ class JointPosterior:
         Raises
         ------
         DataError
-            If there are several tasks and none is named; if the model doesn't know the task or fidelity.
+            If there are several tasks and none is named; if the model doesn't know the task or fidelity, or has no such
+            variable.
         """
         tasks, fidelities = self.vocabulary.tasks, self.vocabulary.fidelities
-        if task is None and len(tasks) > 1:
-            raise DataError(f"task is missing: the model knows several, {list(tasks)}; name one")
-        t = 0 if task is None else _position(task, tasks, "task")
-        l = len(fidelities) - 1 if fidelity is None else _position(fidelity, fidelities, "fidelity")
-        return t * len(fidelities) + l
+        task = require_label("task", self.schema.task, tasks, task, optional=False)
+        level = require_label("fidelity", self.schema.fidelity, fidelities, fidelity, optional=True)
+        l = len(fidelities) - 1 if level is None else fidelities.index(level)
+        return tasks.index(task) * len(fidelities) + l
 
     def __call__(self, x: Tensor, codes: Tensor) -> Gaussian:
         """Mean (k, *b, q) and covariance (k, *b, q, q) at places x (*b, q, d), in units of the fit.
@@ -237,9 +238,3 @@ def _stacks(processes: Sequence[Process]) -> tuple[tuple[tuple[int, ...], Stacke
 def _conditioned(process: Process) -> Conditioned:
     assert isinstance(process, Conditioned)
     return process
-
-
-def _position(label: Label, known: Sequence[Label | None], what: str) -> int:
-    if label not in known:
-        raise DataError(f"{what} {label!r} is unknown; the model knows {list(known)}")
-    return list(known).index(label)

@@ -14,13 +14,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from surrogates import persistence
+from surrogates.counts import whole
 from surrogates.errors import DataError
 from surrogates.health import HealthReport, review
-from surrogates.posterior import Moments, mix, mix_covariances, mix_slopes
+from surrogates.posterior import Moments, deviation_slopes, mix, mix_covariances, mix_slopes
 from surrogates.report import FitReport
 from surrogates.schema import Points, Schema, Vocabulary, as_labelled
 
-from ..labelling import Labelling, in_blocks, require_draws
+from ..labelling import Labelling, in_blocks
 from ..lazily import predict_lazily
 from ..process import Process
 from .choice import Tried
@@ -101,14 +102,9 @@ class FittedMultiFidelityGP:
         noise = np.sqrt(self.noise_variances()[question.level]) * question.spread
         if points.noise_variance is not None:
             noise = np.sqrt(points.noise_variance)
-        return xr.Dataset(
-            {
-                "mean": points.label(question.centre + question.spread * mean, self._labelling.attrs("mean")),
-                "std": points.label(question.spread * std, self._labelling.attrs("standard deviation")),
-                "noise_std": points.label(noise, self._labelling.attrs("standard deviation of a reading's noise")),
-            },
-            attrs=points.frame.attrs,
-        )
+        noise_std = points.label(noise, self._labelling.attrs("standard deviation of a reading's noise"))
+        mean = question.centre + question.spread * mean
+        return self._labelling.prediction(points, mean, question.spread * std, noise_std)
 
     def covariance(self, at: xr.Dataset | pd.DataFrame) -> xr.DataArray:
         """Joint posterior covariance of f at all places, (place, place_2) in the target's squared units.
@@ -135,9 +131,10 @@ class FittedMultiFidelityGP:
         Raises
         ------
         DataError
-            As in `predict`; if n is not positive; and if there are too many places.
+            As in `predict`; if n isn't a whole number >= 1; and if there are too many places.
         """
-        require_draws(n)
+        whole(n, "n")
+        whole(seed, "seed", least=0)
         points = self._labelling.joint_points(at)
         question = self.asked(points)
         generator = np.random.default_rng(seed)
@@ -163,23 +160,15 @@ class FittedMultiFidelityGP:
             x, group = question.x[rows], question.group[rows]
             moments = [process.moments(x, group, beside=True) for process in self.processes]
             mixed = mix_slopes([process.slopes(x, group) for process in self.processes], moments, self.weights)
-            halves = 2 * np.sqrt(mix(moments, self.weights).variance)[:, None]
             d_mean[rows] = mixed.mean
-            d_std[rows] = np.divide(mixed.variance, halves, out=np.full(mixed.variance.shape, np.nan), where=halves > 0)
-        inputs = xr.DataArray(list(self.schema.inputs), dims="input")
+            d_std[rows] = deviation_slopes(mixed.variance, mix(moments, self.weights).variance)
         scale = question.spread[:, None] / self.levels.inputs.width
-        answer = {
-            name: points.label((slope * scale).T, {"long_name": text}, leading=("input",))
-            for name, slope, text in (
-                ("d_mean", d_mean, "derivative of the mean"),
-                ("d_std", d_std, "derivative of the standard deviation"),
-            )
-        }
-        units = self._labelling.slope_units(self.schema.inputs)
-        return xr.Dataset(answer).assign_coords(input=inputs, units=("input", units))
+        return self._labelling.slopes(points, scale * d_mean, scale * d_std, self.schema.inputs)
 
     def loo(self) -> xr.Dataset:
-        """Leave-one-out predictions of every reading, in closed form, at the structures' modes.
+        """Leave-one-out predictions of every reading, in closed form, averaged over structures; hyper-parameters are kept.
+
+        Structures that are fitted to all fidelities at once count at their modes, others with their draws.
 
         A place left out of one fidelity is still there in the others: these scores say how well fidelities agree, not how
         well a structure foretells new places.
@@ -192,15 +181,8 @@ class FittedMultiFidelityGP:
         levels = self.levels
         moments = self._left_out()
         centre, spread = self._scales(levels.level)
-        observed, mean = centre + spread * levels.y, centre + spread * moments.mean
-        values = {
-            "observed": (observed, "observed"),
-            "mean": (mean, "left-out mean"),
-            "std": (spread * np.sqrt(moments.variance), "left-out standard deviation, noise included"),
-            "residual": (observed - mean, "left-out residual"),
-        }
-        data = {name: ("reading", v, self._labelling.attrs(text)) for name, (v, text) in values.items()}
-        return xr.Dataset(data, coords=self._reading_coords())
+        moments = Moments(centre + spread * moments.mean, spread**2 * moments.variance)
+        return self._labelling.left_out(centre + spread * levels.y, moments, self._reading_coords())
 
     def readings(self) -> xr.Dataset:
         """The readings that the model has, without those that were missing.
@@ -211,21 +193,12 @@ class FittedMultiFidelityGP:
         and the inputs as coordinates.
         """
         centre, spread = self._scales(self.levels.level)
-        observed = ("reading", centre + spread * self.levels.y, self._labelling.attrs("observed"))
-        return xr.Dataset({self.schema.target: observed}, coords=self._reading_coords())
+        return self._labelling.readings(centre + spread * self.levels.y, self._reading_coords())
 
     def _reading_coords(self) -> dict[str, Any]:
-        levels, units = self.levels, self.vocabulary.units
+        levels = self.levels
         x = levels.x * levels.inputs.width + levels.inputs.centre
-        coords: dict[str, Any] = {
-            name: ("reading", x[:, k], {"units": units[name]} if units[name] else {})
-            for k, name in enumerate(self.schema.inputs)
-        }
-        if self.schema.task is not None:
-            coords[self.schema.task] = ("reading", np.array(self.vocabulary.tasks)[levels.task])
-        if self.schema.fidelity is not None:
-            coords[self.schema.fidelity] = ("reading", np.array(levels.graph.labels)[levels.level])
-        return coords
+        return self._labelling.reading_coords(x, levels.task, np.array(levels.graph.labels)[levels.level])
 
     def health(self) -> HealthReport:
         """How far this fit can be trusted: left-out scores by task and fidelity, calibration, what the fit found.
@@ -277,6 +250,7 @@ class FittedMultiFidelityGP:
         report = replace(
             self.report,
             readings=len(levels.y),
+            rows=levels.places,
             tasks=levels.tasks,
             warnings=(
                 *self.report.warnings,

@@ -83,6 +83,8 @@ def _ordered(given: dict[Label, tuple[Label, ...]]) -> Graph:
     if not given:
         raise DataError("fidelities is empty; give every fidelity with those that it builds on")
     for label, parents in given.items():
+        if len(set(parents)) < len(parents):
+            raise DataError(f"fidelity {label!r} builds on {list(parents)}; name each of them once")
         strange = [parent for parent in parents if parent not in given]
         if strange:
             raise DataError(

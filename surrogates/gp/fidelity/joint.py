@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from surrogates.posterior import Moments
 from surrogates.report import Estimate
 from surrogates.scaling import InputScaling, TargetScaling
+from surrogates.schema import Vocabulary
 
 from ..collapse import Readings, trend_prior
 from ..core import Core
+from ..diagnostics import readable
 from ..evidence import log_evidence
 from ..fitting import Posterior, climb, integrated
 from ..kernels import kernel_named
@@ -26,7 +28,7 @@ from ..process import Process
 from .level import JITTERS, with_least_jitter
 from .levels import Levels
 from .linear import LENGTHSCALES, WIDEST, LinearFidelities
-from .parts import Structure, estimate, jitter_of, noise_by_draw_of, noise_of
+from .parts import Structure, jitter_of, noise_by_draw_of, noise_of
 
 Floats = NDArray[np.float64]
 
@@ -81,9 +83,8 @@ class LinearFit:
         """The same with weighted draws of the hyper-parameters."""
         assert self.posterior is not None
         posterior = integrated(self.posterior, self.core.problem, count=count, seed=seed)
-        core = replace(self.core, draws=posterior.draws)
-        core.__dict__["problem"] = self.core.problem  # a cached property, whose value is there already
-        evidence = log_evidence(self.core.problem.objective, posterior.layout, posterior.mode, posterior.draws)
+        core = Core.of_fit(self.core.scaled, self.core.settings, posterior, self.core.problem)
+        evidence = log_evidence(core.problem.objective, posterior.layout, posterior.mode, posterior.draws)
         return replace(self, core=core, log_evidence=evidence, evaluations=posterior.evaluations, posterior=posterior)
 
     def on(self, levels: Levels) -> LinearFit:
@@ -94,8 +95,8 @@ class LinearFit:
             core = replace(core, settings=replace(core.settings, sharing=sharing))
         return replace(self, core=core, posterior=None)
 
-    def sections(self, levels: Levels) -> Mapping[str, Mapping[str, Estimate]]:
-        """Estimates in words: ρ, amplitudes and length-scales of every process, noise."""
+    def sections(self, levels: Levels, vocabulary: Vocabulary) -> Mapping[str, Mapping[str, Estimate]]:
+        """Estimates in words: ρ, amplitudes and length-scales of every process."""
         layout, draws = self.core.layout, self.core.draws
         parts = [layout.split(θ) for θ in draws.parameters]
         sharing = np.stack([part.sharing for part in parts])
@@ -105,24 +106,26 @@ class LinearFit:
         for (parent, child), edge in ((e, self.sharing.graph.name(e)) for e in self.sharing.graph.edges):
             for name, values in named.items():
                 if name.startswith(f"ρ[{edge}"):
-                    found[name] = estimate(values * ratios[parent] / ratios[child], draws.weights)
+                    found[readable(name, vocabulary)] = Estimate.of_draws(
+                        values * ratios[parent] / ratios[child], draws.weights
+                    )
         amplitudes = {
-            name.replace("log s", "standard deviation"): estimate(np.exp(0.5 * values), draws.weights)
+            name.replace("log s", "standard deviation"): Estimate.of_draws(np.exp(0.5 * values), draws.weights)
             for name, values in named.items()
             if name.startswith("log s")
         }
         between = (
-            {"between any two": estimate(1 / (1 + np.exp(-named["logit r"])), draws.weights)}
+            {"between any two": Estimate.of_draws(1 / (1 + np.exp(-named["logit r"])), draws.weights)}
             if "logit r" in named
             else {}
         )
         shapes = np.stack([part.log_shapes for part in parts])  # (k, C, d)
         widths = {
-            f"input {k + 1}{f', {label}' if label else ''}": estimate(
-                np.exp(shapes[:, c, k]) * levels.inputs.width[k], draws.weights
+            f"{name}{f', {label}' if label else ''}": Estimate.of_draws(
+                np.exp(shapes[:, c, k]) * levels.inputs.width[k], draws.weights, units
             )
             for c, label in enumerate(self.sharing.component_names)
-            for k in range(shapes.shape[2])
+            for k, (name, units) in enumerate(list(vocabulary.units.items())[:-1])
         }
         return {
             "ρ, in the target's units": found,
@@ -155,8 +158,7 @@ def climb_linear(
     def attempt(exact: float) -> LinearFit:
         scaled, settings = _prepared(levels, structure, per_task, exact)
         posterior, problem = climb(scaled, settings, seed=seed, progress=progress)
-        core = Core(scaled, settings, posterior.draws, posterior.mode)
-        core.__dict__["problem"] = problem
+        core = Core.of_fit(scaled, settings, posterior, problem)
         evidence = log_evidence(problem.objective, posterior.layout, posterior.mode, posterior.draws)
         success = posterior.minimum.outcome.is_success
         return LinearFit(structure, core, evidence, success, posterior.evaluations, posterior)

@@ -114,8 +114,7 @@ def fit_level(levels: Levels, level: int, values: Floats, parent: Core | None, r
             posterior, problem = fit_posterior(
                 scaled, settings, integrate=recipe.integrate, seed=recipe.seed, progress=recipe.progress
             )
-            core = Core(scaled, settings, posterior.draws, posterior.mode)
-            core.__dict__["problem"] = problem  # a cached property, whose value the fit has made already
+            core = Core.of_fit(scaled, settings, posterior, problem)
             evidence = log_evidence(problem.objective, posterior.layout, posterior.mode, posterior.draws)
             success = posterior.minimum.outcome.is_success
             return Level(core, values, width, factor, evidence, success, posterior.evaluations)

@@ -13,6 +13,7 @@ from surrogates.errors import DataError
 from surrogates.scaling import InputScaling, TargetScaling
 from surrogates.schema import Table
 
+from ..process import distinct_places
 from ..trends import Trend, make_trend
 from .graph import Graph
 
@@ -47,6 +48,11 @@ class Levels:
     def group(self) -> Integers:
         """(N,) codes τ L + l of task and fidelity."""
         return self.task * len(self.graph.labels) + self.level
+
+    @property
+    def places(self) -> int:
+        """How many different (task, fidelity, place) were read."""
+        return len(distinct_places(self.x, self.group)[0])
 
     @cached_property
     def ratios(self) -> tuple[float, ...]:
@@ -132,6 +138,7 @@ def more_levels(table: Table, levels: Levels, noise: str) -> Levels:
         task=np.concatenate([levels.task, more.task]),
         level=np.concatenate([levels.level, more.level]),
         variance=variance,
+        borrowed=levels.borrowed,
     )
 
 

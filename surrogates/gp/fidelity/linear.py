@@ -17,16 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sharing import Mixing
+from ..sharing import AMPLITUDE_PRIOR, CORRELATION_BOUNDS, CORRELATION_PRIOR, Mixing
 from .graph import Graph
 
 Floats = NDArray[np.float64]
 #: normal prior of ρ, in units where every fidelity has a residual spread of one
 RHO = (0.5, 1.0)
-#: normal priors of log s: a source's amplitude, as in `HierarchicalGP`, and a discrepancy's, which may vanish
-SOURCE, DISCREPANCY = (1.5, 2.0), (-1.0, 3.5)
-#: of the logit of the correlation between tasks, as in `HierarchicalGP`
-TASKS = (0.5, 1.75)
+#: normal prior of log s of a discrepancy, which may vanish; a source's is that of `HierarchicalGP`
+DISCREPANCY = (-1.0, 3.5)
 #: deviation of log l's normal prior and the widest l: a code may not depend on an input at all, and what a bound leaves of
 #: a slope is an error of percents in eight inputs
 LENGTHSCALES, WIDEST = 2.0, 1000.0
@@ -89,12 +87,12 @@ class LinearFidelities:
     @property
     def bounds(self) -> list[tuple[float, float]]:
         amplitudes = [(-8.0, 8.0) if self._is_source(c) else (-24.0, 8.0) for c in range(self.processes)]
-        return [*amplitudes, *[(-6.0, 9.0)] * (self.tasks > 1), *[(-60.0, 60.0)] * self.slots]
+        return [*amplitudes, *[CORRELATION_BOUNDS] * (self.tasks > 1), *[(-60.0, 60.0)] * self.slots]
 
     @property
     def prior(self) -> tuple[Floats, Floats]:
-        rows = [SOURCE if self._is_source(c) else DISCREPANCY for c in range(self.processes)]
-        rows += [TASKS] * (self.tasks > 1)
+        rows = [AMPLITUDE_PRIOR if self._is_source(c) else DISCREPANCY for c in range(self.processes)]
+        rows += [CORRELATION_PRIOR] * (self.tasks > 1)
         if self.slots:
             spans = self.spans or (1.0,) * len(self.graph.edges)
             rows += [(RHO[0], RHO[1] / span) for span in spans for _ in range(self.slots // len(spans))]

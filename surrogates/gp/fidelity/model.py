@@ -11,6 +11,7 @@ from functools import partial
 import pandas as pd
 import xarray as xr
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, FitWarning
 from surrogates.progress import Progress, progress_bar
 from surrogates.schema import Label, Schema, Table
@@ -64,8 +65,10 @@ class MultiFidelityGP:
 
     Notes
     -----
-    Each fidelity is scaled by its own spread. Priors in these units: ρ ~ N(0.5, 1); log s ~ N(1.5, 2²) of sources,
-    N(-1, 3.5²) of discrepancies, which may vanish; the others as in `HierarchicalGP`.
+    Each fidelity is scaled by its own spread. Priors in these units: ρ ~ N(0.5, 1), wider where the child's places show
+    little of the parent's spread; log s ~ N(1.5, 2²) of sources, N(-1, 3.5²) of discrepancies, which may vanish; log l ~
+    N(log(0.4 √d), 2²), and N(log l of the parent, 0.8²) of a discrepancy that is fitted after its parent; the others as in
+    `HierarchicalGP`.
 
     Sources: Kennedy & O'Hagan (2000), Le Gratiet & Garnier (2014) for the autoregressive structure, Perdikaris et al.
     (2017) for the nonlinear one. Choice and average by evidence are ours.
@@ -138,10 +141,11 @@ class MultiFidelityGP:
             If the fit ended in a way its user should know of; also in ``report.warnings``.
         """
         began = time.perf_counter()
+        whole(seed, "seed", least=0)
         table = self.schema.encode(data)
         noise, graph = self._noise(), self._graph(table)
         if len(graph.labels) == 1:
-            return self._fit_single(data, graph, seed, progress)
+            return self._fit_single(data, table, graph, seed, progress)
         levels = make_levels(table, graph, noise)
         with progress_bar(progress, "fit") as step:
             parts, tried, failed = choose(
@@ -159,22 +163,21 @@ class MultiFidelityGP:
         return FittedMultiFidelityGP(self.schema, table.vocabulary, report, tried, levels, parts, noise)
 
     def _fit_single(
-        self, data: xr.Dataset | pd.DataFrame, graph: Graph, seed: int, progress: Progress
+        self, data: xr.Dataset | pd.DataFrame, table: Table, graph: Graph, seed: int, progress: Progress
     ) -> FittedMultiFidelityGP:
         """A single fidelity is `HierarchicalGP`'s, which warns by itself."""
         began = time.perf_counter()
+        if graph.labels != table.vocabulary.fidelities:
+            raise DataError(
+                f"the data have the fidelity {table.vocabulary.fidelities[0]!r}; fidelities names {graph.labels[0]!r}"
+            )
         kernel = "matern52" if self.kernel == "auto" else self.kernel
         trend = "linear" if self.trend == "auto" else self.trend
         model = HierarchicalGP(self.schema, kernel=kernel, trend=trend, noise=self.noise, integrate=self.integrate)
         inner = model.fit(data, seed=seed, progress=progress)
         fit = SingleFit(Structure("ignore", kernel, trend), inner)
         levels, parts = levels_of(inner, graph), (Part(fit, 1.0),)
-        if graph.labels != inner.vocabulary.fidelities:
-            raise DataError(
-                f"the data have the fidelity {inner.vocabulary.fidelities[0]!r}; fidelities names {graph.labels[0]!r}"
-            )
         tried = (Tried(fit.structure, fit.log_evidence, 1.0),)
-        table = self.schema.encode(data)
         report = make_report(table, levels, parts, tried, time.perf_counter() - began)
         report = replace(report, warnings=inner.report.warnings)
         return FittedMultiFidelityGP(self.schema, table.vocabulary, report, tried, levels, parts, self._noise())

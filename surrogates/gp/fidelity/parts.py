@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from surrogates.posterior import Moments
 from surrogates.report import Estimate
+from surrogates.schema import Vocabulary
 
 from ..core import Core
 from ..noise import KnownNoise
@@ -54,7 +55,7 @@ class Fit(Protocol):
     def leave_one_out(self) -> Moments: ...
     def noise_variances(self) -> Floats: ...  # (L,) scaled; of known noise the mean
     def noise_by_draw(self) -> Floats: ...  # (k, L) the same of each process, where it is learnt with the function
-    def sections(self, levels: Levels) -> Mapping[str, Mapping[str, Estimate]]: ...
+    def sections(self, levels: Levels, vocabulary: Vocabulary) -> Mapping[str, Mapping[str, Estimate]]: ...
     def integrated(self, *, count: int, seed: int) -> Fit: ...
     def on(self, levels: Levels) -> Fit: ...  # other readings, the same hyper-parameters
     def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]: ...
@@ -76,13 +77,6 @@ def thinned(parts: tuple[Part, ...], least: float) -> tuple[Part, ...]:
     kept = [part for part in parts if part.weight >= least * max(p.weight for p in parts)]
     total = sum(part.weight for part in kept)
     return tuple(part._replace(weight=part.weight / total) for part in kept)
-
-
-def estimate(values: Floats, weights: Floats, units: str | None = None) -> Estimate:
-    """Weighted mean and spread of values (k,)."""
-    mean = float(weights @ values)
-    spread = float(np.sqrt(max(float(weights @ (values - mean) ** 2), 0.0))) if len(values) > 1 else 0.0
-    return Estimate(mean, spread, units or "")
 
 
 def noise_of(core: Core) -> Floats:

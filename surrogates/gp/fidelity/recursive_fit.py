@@ -13,15 +13,17 @@ from scipy.special import logsumexp, softmax
 
 from surrogates.posterior import Moments, mix
 from surrogates.report import Estimate
+from surrogates.schema import Vocabulary
 
+from ..diagnostics import readable
 from ..fitting import DRAWS
 from ..process import Conditioned, Process
 from .chain import Chain, Coefficients
 from .imputation import Pins, pinned
-from .level import JITTERS, Level, Recipe
+from .level import Level, Recipe
 from .levels import Levels
 from .nested import rows_of, single_parents
-from .parts import Structure, estimate
+from .parts import Structure
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -129,15 +131,13 @@ class RecursiveFit:
 
     @property
     def jitter(self) -> float:
-        """Largest scaled variance that stood for zero in exact readings; above `JITTERS[0]` it was needed."""
+        """Largest scaled variance that stood for zero in exact readings.
+
+        Of several levels, above `level.JITTERS[0]` where a descent didn't settle with less.
+        """
         if not self.data.is_exact:
             return 0.0
         return max(level.core.scaled.readings.exact for member in self.members for level in member.levels)
-
-    @property
-    def needed_jitter(self) -> bool:
-        """Whether a level didn't settle with the least jitter."""
-        return len(self.data.targets) > 1 and self.jitter > JITTERS[0]
 
     def leave_one_out(self) -> Moments:
         """Mean and variance (N,) of every reading given the others of its level, and all of its parent's."""
@@ -169,9 +169,9 @@ class RecursiveFit:
         parents = single_parents(self.data.graph)
         return tuple(self._coefficients(l) if p is not None else None for l, p in enumerate(parents))
 
-    def sections(self, levels: Levels) -> Mapping[str, Mapping[str, Estimate]]:
+    def sections(self, levels: Levels, vocabulary: Vocabulary) -> Mapping[str, Mapping[str, Estimate]]:
         """Estimates in words: ρ, amplitudes and length-scales of every level."""
-        labels, ratios = levels.graph.labels, levels.ratios
+        labels, ratios, names = levels.graph.labels, levels.ratios, list(vocabulary.units.items())
         ρ: dict[str, Estimate] = {}
         amplitudes: dict[str, Estimate] = {}
         between: dict[str, Estimate] = {}
@@ -181,23 +181,24 @@ class RecursiveFit:
             if found is not None and p is not None:
                 factor, edge = ratios[p] / ratios[l], self.data.graph.name((p, l))
                 for t in range(1 if self.recipe.rho.shared else levels.tasks):
-                    name = f"ρ[{edge}]" if self.recipe.rho.shared else f"ρ[{edge}, task {t}]"
+                    name = f"ρ[{edge}]" if self.recipe.rho.shared else readable(f"ρ[{edge}, task {t}]", vocabulary)
                     spread = float(np.sqrt(found.covariance[t, t]))
                     ρ[name] = Estimate(factor * float(found.mean[t]), abs(factor) * spread, "")
             values, weights = self._hyperparameters(l)
             for name, column in zip(self.members[0].levels[l].core.layout.names, values.T, strict=True):
                 if name == "log s":
-                    amplitudes[f"standard deviation[{labels[l]}]"] = estimate(np.exp(0.5 * column), weights)
+                    amplitudes[f"standard deviation[{labels[l]}]"] = Estimate.of_draws(np.exp(0.5 * column), weights)
                 elif name == "logit ρ":
-                    between[f"between any two, {labels[l]}"] = estimate(1 / (1 + np.exp(-column)), weights)
+                    between[f"between any two, {labels[l]}"] = Estimate.of_draws(1 / (1 + np.exp(-column)), weights)
                 elif name.startswith("log l["):
                     k = int(name[len("log l[") : -1])
                     if k < levels.x.shape[1]:
                         width = np.exp(column) * levels.inputs.width[k]
-                        widths[f"input {k + 1}, {labels[l]}"] = estimate(width, weights)
+                        widths[f"{names[k][0]}, {labels[l]}"] = Estimate.of_draws(width, weights, names[k][1])
                     elif p is not None:
                         width = np.exp(column) * self.members[0].levels[l].width
-                        widths[f"{labels[p]}, {labels[l]}"] = estimate(width * levels.targets[p].spread, weights)
+                        width = width * levels.targets[p].spread
+                        widths[f"{labels[p]}, {labels[l]}"] = Estimate.of_draws(width, weights, names[-1][1])
         return {
             "ρ, in the target's units": ρ,
             "amplitudes, in standard deviations of each fidelity": amplitudes,

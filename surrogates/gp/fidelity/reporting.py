@@ -13,11 +13,14 @@ from surrogates.posterior import mix
 from surrogates.report import Estimate, FitReport
 from surrogates.schema import Table
 
+from ..diagnostics import readable
+from ..preparing import log_units
 from .choice import Tried
 from .joint import LinearFit
 from .levels import Levels
 from .linear import RHO
 from .parts import Part, Structure
+from .single import SingleFit
 
 #: spread of ρ, as a share of its prior's, from which on data are said not to tell it
 UNKNOWN = 0.6
@@ -39,7 +42,7 @@ def make_report(
         "structures tried, by probability": {
             f"{one.structure}": Estimate(one.probability, 0.0, "") for one in tried if one.probability >= 1e-3
         },
-        **best.fit.sections(levels),
+        **best.fit.sections(levels, table.vocabulary),
         "noise (standard deviation)": _noise(table, levels, parts),
     }
     spread = levels.targets[-1].spread
@@ -48,12 +51,12 @@ def make_report(
         outcome="converged" if best.fit.is_success else "ended early",
         is_success=best.fit.is_success,
         readings=len(levels.y),
-        rows=len(levels.y),
+        rows=levels.places,
         tasks=levels.tasks,
         solver="dense",
         evaluations=sum(part.fit.evaluations for part in parts),
         seconds=seconds,
-        log_evidence=best.fit.log_evidence - _jacobian(levels),
+        log_evidence=best.fit.log_evidence + _log_units(levels, best),
         trace=(),
         jitter=max(part.fit.jitter for part in parts) * spread**2,
         draws=sum(len(part.fit.weights) for part in parts),
@@ -61,14 +64,19 @@ def make_report(
         sections={title: group for title, group in sections.items() if group},
         loo=_scores(levels, parts),
         warnings=(*table.notes, *_warnings(table, levels, parts, failed)),
-        findings=tuple(_findings(levels, parts, tried)),
+        findings=tuple(_findings(table, levels, best, tried)),
     )
 
 
-def _jacobian(levels: Levels) -> float:
-    """Σ over the contrasts of log spread: from scaled to the target's units."""
-    counts = np.bincount(levels.level, minlength=len(levels.targets))
-    return float(sum(n * math.log(t.spread) for n, t in zip(counts, levels.targets, strict=True)))
+def _log_units(levels: Levels, part: Part) -> float:
+    """What brings the log evidence to the target's own units: each contrast that the flat trend leaves has one factor."""
+    if isinstance(part.fit, SingleFit):
+        return log_units(part.fit.core.scaled, part.fit.core.problem.objective.design)
+    total = 0.0
+    for l, target in enumerate(levels.targets):
+        task = levels.task[levels.level == l]
+        total -= (len(task) - len(np.unique(task))) * math.log(target.spread)  # a flat constant for each task
+    return total
 
 
 def _noise(table: Table, levels: Levels, parts: tuple[Part, ...]) -> dict[str, Estimate]:
@@ -132,7 +140,7 @@ def _unread(table: Table, levels: Levels) -> list[str]:
     return found
 
 
-def _findings(levels: Levels, parts: tuple[Part, ...], tried: tuple[Tried, ...]) -> list[str]:
+def _findings(table: Table, levels: Levels, part: Part, tried: tuple[Tried, ...]) -> list[str]:
     """What the choice says about the data."""
     if len(levels.targets) == 1:
         return []
@@ -149,9 +157,8 @@ def _findings(levels: Levels, parts: tuple[Part, ...], tried: tuple[Tried, ...])
         found.append(
             f"cheap data do not help here: fidelities that share nothing explain the data best (probability {share:.2f})"
         )
-    for part in parts[:1] if len(parts) == 1 else sorted(parts, key=lambda part: -part.weight)[:1]:
-        if isinstance(part.fit, LinearFit):
-            found += _unknown_scales(part.fit)
+    if isinstance(part.fit, LinearFit):
+        found += [readable(finding, table.vocabulary) for finding in _unknown_scales(part.fit)]
     return found
 
 

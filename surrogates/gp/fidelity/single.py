@@ -75,7 +75,7 @@ class SingleFit:
     def noise_by_draw(self) -> Floats:
         return noise_by_draw_of(self.core)
 
-    def sections(self, levels: Levels) -> Mapping[str, Mapping[str, Estimate]]:
+    def sections(self, levels: Levels, vocabulary: Vocabulary) -> Mapping[str, Mapping[str, Estimate]]:
         return {title: group for title, group in self.inner.report.sections.items() if not title.startswith("noise")}
 
     def integrated(self, *, count: int, seed: int) -> SingleFit:
@@ -116,7 +116,11 @@ def levels_of(fitted: FittedHierarchicalGP, graph: Graph) -> Levels:
     )
 
 
-def unpack_single(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> SingleFit:
-    """What `pack` gave."""
-    parts: tuple[Schema, Vocabulary, FitReport, Core] = storage.unpack(header["single"], arrays)
+def unpack_single(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], tasks: list[Any]) -> SingleFit:
+    """What `pack` gave.
+
+    tasks : labels of the whole model; `update` may have brought some that the inner one's header lacks
+    """
+    parts: tuple[Schema, Vocabulary, FitReport, Core]
+    parts = storage.unpack({**header["single"], "tasks": tasks}, arrays)
     return SingleFit(Structure(**header["structure"]), FittedHierarchicalGP(*parts))

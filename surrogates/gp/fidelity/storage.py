@@ -83,7 +83,7 @@ def unpack(
     parts = []
     for k, part in enumerate(header["parts"]):
         own = {name[len(f"{k}.") :]: array for name, array in arrays.items() if name.startswith(f"{k}.")}
-        parts.append(Part(_fit(levels, part["fit"], own), part["weight"]))
+        parts.append(Part(_fit(levels, part["fit"], own, header["tasks"]), part["weight"]))
     return (
         Schema(**header["schema"]),
         vocabulary,
@@ -95,9 +95,9 @@ def unpack(
     )
 
 
-def _fit(levels: Levels, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Fit:
+def _fit(levels: Levels, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], tasks: list[Any]) -> Fit:
     if "single" in header:
-        return unpack_single(header, arrays)
+        return unpack_single(header, arrays, tasks)
     if "members" in header:
         return unpack_recursive(levels, header, arrays)
     return unpack_linear(levels, header, arrays)

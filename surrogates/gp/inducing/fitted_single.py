@@ -108,14 +108,7 @@ class FittedInducingGP:
             name = str(self.schema.fidelity)
             noise_std = xr.DataArray(noise, dims=name, coords={name: levels}, attrs=attrs)
         std = large.target.deviation(np.sqrt(variance))
-        return xr.Dataset(
-            {
-                "mean": points.label(large.target.mean(mean), labelling.attrs("mean")),
-                "std": points.label(std, labelling.attrs("standard deviation")),
-                "noise_std": noise_std,
-            },
-            attrs=points.frame.attrs,
-        )
+        return labelling.prediction(points, large.target.mean(mean), std, noise_std)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one file: arrays and JSON, no pickle. Read it back with `surrogates.load`."""

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, FitWarning
 from surrogates.progress import Progress, progress_bar
 from surrogates.scaling import InputScaling, TargetScaling
@@ -100,8 +101,7 @@ class InducingGP:
     trend: str = "linear"
 
     def __post_init__(self) -> None:
-        if self.inducing is True or not isinstance(self.inducing, int) or self.inducing < 1:
-            raise DataError(f"inducing is {self.inducing!r}; it is a number of places, at least 1")
+        object.__setattr__(self, "inducing", whole(self.inducing, "inducing"))
         if self.kernel not in KERNELS:
             raise DataError(f"kernel is {self.kernel!r}; choose one of {sorted(KERNELS)}")
         if self.trend not in NAMES:
@@ -136,6 +136,7 @@ class InducingGP:
             If the fit ended early, or its approximation is coarse; also in ``report.warnings``.
         """
         began = time.perf_counter()
+        whole(seed, "seed", least=0)
         table = self.schema.encode(data)
         kernel = kernel_named(self.kernel)
         settings = Settings(kernel, "none", "common", 1, "fidelity", Inducing.name, inducing=self.inducing)

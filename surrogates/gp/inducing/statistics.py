@@ -149,7 +149,7 @@ def gradient_statistics(batch: Batch, data: Data, point: Point, central: Central
     amplitudes = (point.common, point.own)
     for which, c in enumerate((0, len(point.kernels) - 1)):
         weighted = W * here.within_slope[c]
-        spread = _batched_spread(weighted, batch.x, batch.x).sum(axis=(1, 2))
+        spread = _spread(weighted, batch.x, batch.x).sum(axis=(1, 2))
         shapes[c] += 0.5 * amplitudes[which] * spread / point.lengthscales[c] ** 2
     by_pair = 0.5 * np.array([np.vdot(W, here.within[0]), np.vdot(W, here.within[-1])])
     if not central.curvature:
@@ -278,10 +278,5 @@ def _stretch(moments: Floats, x: Floats) -> Floats:
 
 
 def _spread(M: Floats, x: Floats, z: Floats) -> Floats:
-    """Σ_j M_ij (x_ik - z_jk)².  M: (n, m), x: (n, d), z: (m, d)  ->  (d, n)"""
-    return _stretch(M @ _powers(z), x)
-
-
-def _batched_spread(M: Floats, x: Floats, z: Floats) -> Floats:
-    """The same for stacks.  M: (b, n, m)  ->  (d, b, n)"""
+    """Σ_j M_ij (x_ik - z_jk)².  M: (..., n, m), x: (..., n, d), z: (..., m, d)  ->  (d, ..., n)"""
     return _stretch(M @ _powers(z), x)

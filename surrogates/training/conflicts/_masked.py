@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..weighting._base import State
-
-_BETAS, _EPSILON = (0.9, 0.999), 1e-8
+from ..weighting._base import BETAS, EPSILON, State
 
 
 def masked_moments(like: Tensor) -> State:
@@ -22,9 +20,9 @@ def masked_adam(state: State, name: str, slope: Tensor, rate: float, mask: Tenso
     Kingma & Ba, arXiv:1412.6980, algorithm 1, each entry with a step count of its own.
     """
     moves = state["moves"] + mask
-    mean = torch.where(mask, _BETAS[0] * state["mean"] + (1 - _BETAS[0]) * slope, state["mean"])
-    square = torch.where(mask, _BETAS[1] * state["square"] + (1 - _BETAS[1]) * slope**2, state["square"])
+    mean = torch.where(mask, BETAS[0] * state["mean"] + (1 - BETAS[0]) * slope, state["mean"])
+    square = torch.where(mask, BETAS[1] * state["square"] + (1 - BETAS[1]) * slope**2, state["square"])
     t = moves.clamp_min(1).to(mean.dtype)
-    change = mean / (1 - _BETAS[0] ** t) / ((square / (1 - _BETAS[1] ** t)).sqrt() + _EPSILON)
+    change = mean / (1 - BETAS[0] ** t) / ((square / (1 - BETAS[1] ** t)).sqrt() + EPSILON)
     moved = state[name] - rate * torch.where(mask, change, 0.0)
     return {name: moved, "mean": mean, "square": square, "moves": moves}

@@ -24,7 +24,8 @@ class LossWeights:
     """A weighting of `surrogates.training.weighting` that looks at losses only, as a method for tasks.
 
     The weighting is shown the tasks that are present, with their entries of its state; the others keep theirs. So for it
-    nothing has happened to a task since it was last there. A task's entries begin when it is first seen.
+    nothing has happened to a task since it was last there. A task's entries begin when it is first seen; in a history of
+    all losses, its rows before that are NaN.
 
     Methods that need gradients or residuals (GradNorm, NTK, ...) are refused when they ask for them.
 
@@ -52,20 +53,38 @@ class LossWeights:
         if new.any():  # entries as of a start with the losses as they are now
             filled = torch.where(seen.present, seen.losses, 1.0)
             fresh = self.weighting.init(_Losses(seen, seen.names, filled, 0))
-            inner = {
-                name: torch.where(new, value, inner.get(name, value)) if value.shape == (m,) else inner.get(name, value)
-                for name, value in fresh.items()
-            }
+            inner = {name: _begun(inner.get(name, value), value, new) for name, value in fresh.items()}
         names = tuple(seen.names[i] for i in index.tolist())
-        shown = {name: value[index] if value.shape == (m,) else value for name, value in inner.items()}
+        shown = {name: value[..., index] if _is_by_task(value, m) else value for name, value in inner.items()}
         step = seen.step if bool(state["begun"].any()) else 0
         answer, following = self.weighting.step(shown, _Losses(seen, names, seen.losses[index], step))
         for name, value in following.items():
-            own = name in inner and inner[name].shape == (m,)
-            inner[name] = inner[name].index_copy(0, index, value) if own else value
+            by_task = name in inner and _is_by_task(inner[name], m)
+            inner[name] = _put_back(inner[name], index, value) if by_task else value
         weights = answer.weights if isinstance(answer, Balance) else answer
         kept = {"begun": state["begun"] | seen.present} | {f"inner.{name}": value for name, value in inner.items()}
         return spread(weights, index, m), kept
+
+
+def _is_by_task(value: Tensor, m: int) -> bool:
+    """Whether a part of a weighting's state is (m,), or a history (n, m) of them, oldest first."""
+    return value.ndim in (1, 2) and value.shape[-1] == m
+
+
+def _begun(old: Tensor, fresh: Tensor, new: Tensor) -> Tensor:
+    """The state `old`, in which the tasks that are `new` (m,) start afresh: a history knows nothing of them."""
+    if not _is_by_task(fresh, len(new)):
+        return old
+    return torch.where(new, fresh if fresh.ndim == 1 else torch.nan, old)
+
+
+def _put_back(old: Tensor, index: Tensor, part: Tensor) -> Tensor:
+    """`old` (..., m) with `part` (..., p) for the tasks `index` (p,); where a history grew, the others stay its newest."""
+    if old.ndim == 2:
+        unknown = old.new_full((max(len(part) - len(old), 0), old.shape[1]), torch.nan)
+        old = torch.cat([unknown, old])
+        old = old[len(old) - len(part) :]
+    return old.index_copy(-1, index, part)
 
 
 class _Losses:

@@ -9,7 +9,7 @@ from ._base import gradient_cosines, quotient
 
 __all__ = ["gradient_cosines", "label_overlap", "overlap_warnings"]
 
-#: Below the first, gradient_cosines of task gradients say nothing; from the second on they are reliable (arXiv:2604.07848).
+#: Below the first, cosines of task gradients say nothing; from the second on they are reliable (arXiv:2604.07848).
 _MEANINGLESS, _RELIABLE = 0.3, 0.4
 
 

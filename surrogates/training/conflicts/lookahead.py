@@ -26,7 +26,7 @@ class LookAhead:
 
     goal "even": the same for log L_i, so that units don't matter and relative decreases are evened out: c_i = s λ_i / L_i
     with s such that Σ c_i = p, u_i = r_i / max_j |r_j|, r_i = (Mc)_i / L_i. A task that falls slower than the others, as
-    a share of itself, gains weight.
+    a share of itself, gains weight. A loss that is 0 has weight 0.
 
     α is chosen so that (1) foresees Σ c_i L_i to fall by the share `fall`: α c'Mc = fall · Σ c_i L_i. The error of (1) is
     of order `fall`, its noise of order ε/`fall`. The weights used at a step are those that the look ahead starts from, so
@@ -38,7 +38,8 @@ class LookAhead:
     rate : of λ
     fall : share of the losses that a look ahead is to take off
     every : steps between two looks; a look costs a forward pass, about half of a plain step
-    floor : least share of a task: λ_i >= floor / m, so that none is lost from sight
+    floor : least share of a task, of the even one among those that are present: λ_i >= floor / p, so that none is lost from
+        sight
     """
 
     goal: Literal["even", "minimum-norm"] = "even"
@@ -58,14 +59,12 @@ class LookAhead:
         return {"shares": torch.full((m,), 1.0 / m, dtype=torch.float64)}
 
     def step(self, state: State, seen: SeenTasks) -> tuple[Tensor, State]:
-        present, p = seen.present, int(seen.present.sum())
-        total = float(state["shares"][present].sum())  # what those that are present have among them
-        λ = torch.where(present, state["shares"] / total, 0.0) if p else torch.zeros_like(state["shares"])
-        L = (
-            torch.where(present, seen.losses, 1.0).abs().clamp_min(1e-300)
-            if self.goal == "even"
-            else torch.ones_like(λ)
-        )
+        is_even = self.goal == "even"
+        present = seen.present & (seen.losses != 0) if is_even else seen.present
+        p, total = int(present.sum()), float(state["shares"][present].sum())  # what these have among them
+        even = torch.full_like(state["shares"], 1.0 / max(p, 1))
+        λ = torch.where(present, state["shares"] / total if total > 0.0 else even, 0.0)
+        L = torch.where(present, seen.losses.abs(), 1.0) if is_even else torch.ones_like(λ)
         c = p * (λ / L) / (λ / L).sum() if p else λ
         gains = None if p < 2 or seen.step % self.every else foreseen(seen, c, self.fall)
         if gains is None:

@@ -121,7 +121,7 @@ def ratio(new: Tensor, old: Tensor) -> Tensor:
 
 
 #: Memories and safeguard of the Adam that moves a weighting's own variables.
-_BETAS, _EPSILON = (0.9, 0.999), 1e-8
+BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 
 def adam_moments(like: Tensor) -> State:
@@ -132,9 +132,9 @@ def adam_moments(like: Tensor) -> State:
 def adam_change(state: State, slope: Tensor) -> tuple[Tensor, State]:
     """What Adam takes off per unit of rate, and the moments after it (Kingma & Ba, arXiv:1412.6980, algorithm 1)."""
     t = int(state["count"]) + 1
-    mean = _BETAS[0] * state["mean"] + (1 - _BETAS[0]) * slope
-    square = _BETAS[1] * state["square"] + (1 - _BETAS[1]) * slope**2
-    change = mean / (1 - _BETAS[0] ** t) / ((square / (1 - _BETAS[1] ** t)).sqrt() + _EPSILON)
+    mean = BETAS[0] * state["mean"] + (1 - BETAS[0]) * slope
+    square = BETAS[1] * state["square"] + (1 - BETAS[1]) * slope**2
+    change = mean / (1 - BETAS[0] ** t) / ((square / (1 - BETAS[1] ** t)).sqrt() + EPSILON)
     return change, {"mean": mean, "square": square, "count": torch.tensor(t)}
 
 

@@ -69,6 +69,6 @@ class GradNorm:
 
     def targets(self, G: Tensor, L: Tensor, initial: Tensor) -> Tensor:
         """mean(G) r_i^α (k,)."""
-        progress = ratio(L, initial)
+        progress = torch.where(initial == 0, 1.0, ratio(L, initial))
         r = ratio(progress, progress.mean().expand_as(progress))
         return G.mean() * r.clamp_min(0.0) ** self.alpha

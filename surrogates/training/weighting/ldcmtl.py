@@ -24,8 +24,9 @@ class LDCMTL:
     the weights w_i = k ∂F/∂L_i.
 
     Where we differ: the router is the vector ω itself, since there is no batch to compute it from (theirs is a small
-    network on the features); and weights are scaled by k. l_i = L_i / L_i(0) if `normalise` (the initial normalisation of
-    the paper's first two versions), which frees the result of the losses' units.
+    network on the features; for QM9 σ is sigmoids over their sum, and l_i = log(L_i / L_i(0))); and weights are scaled by k.
+    l_i = L_i / L_i(0) if `normalise` (the initial normalisation of the paper's first two versions), which frees the result
+    of the losses' units.
 
     Parameters
     ----------

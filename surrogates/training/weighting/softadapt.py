@@ -27,8 +27,8 @@ class SoftAdapt:
     losses, L̄_i their mean. β > 0 favours the losses that do worst, β < 0 those that do best.
 
     Where we differ: the weights are scaled to sum to k, so that β = 0 is the plain sum of the losses (the paper's sum to
-    1). Until there are two losses, s = 0. None of the variants is free of the single losses' units; the normalised one is
-    free of a common unit.
+    1). Until there are two losses, s = 0; where a loss's first rows are NaN, its slope is from where it begins. None of the
+    variants is free of the single losses' units; the normalised one is free of a common unit.
 
     Parameters
     ----------
@@ -52,12 +52,14 @@ class SoftAdapt:
         return self.weights(past), {"past": past}
 
     def weights(self, past: Tensor) -> Tensor:
-        """(k,) from losses (n, k), oldest first."""
-        s = (past[-1] - past[0]) / max(len(past) - 1, 1)
+        """(k,) from losses (n, k), oldest first, NaN before a loss began."""
+        known = torch.isfinite(past)
+        first = past.gather(0, known.int().argmax(0, keepdim=True))[0]  # (k,)
+        s = (past[-1] - first) / (known.sum(0) - 1).clamp_min(1)
         if self.variant == "normalised" and s.any():
             s = s / s.abs().sum()
         shares = torch.exp(self.beta * s - (self.beta * s).max())
-        means = past.mean(0)
+        means = past.nanmean(0)
         if self.variant == "loss-weighted" and means.any():
             shares = shares * means
         return shares * (len(s) / shares.sum())

@@ -37,6 +37,7 @@ def test_numbers_are_labels_too() -> None:
         ("low", "give a sequence of labels, cheapest first"),
         (["a", "b", "a"], "names a twice"),
         ({"a": "c"}, "builds on 'c', which isn't among"),
+        ({"a": None, "b": ["a", "a"]}, r"'b' builds on \['a', 'a'\]; name each of them once"),
         ({"a": "b", "b": "a"}, "in a circle; leave out one"),
     ],
 )

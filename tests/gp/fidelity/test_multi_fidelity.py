@@ -13,6 +13,7 @@ import surrogates
 from surrogates import HierarchicalGP, MultiFidelityGP, Schema
 from surrogates.datasets.functions import forrester, nonlinear_sine
 from surrogates.errors import DataError, FitWarning
+from surrogates.gp.evidence import log_evidence
 
 SCHEMA = Schema(inputs="x", target="y", task="part", fidelity="code")
 FLAT = Schema(inputs="x", target="y", fidelity="fidelity")
@@ -124,6 +125,54 @@ def test_a_single_fidelity_is_a_hierarchical_process() -> None:
         np.testing.assert_allclose(single.loo()["mean"], other.loo()["mean"], rtol=1e-12)
 
 
+def test_a_newcomer_to_a_single_fidelity_goes_into_the_file(tmp_path: Path) -> None:
+    data = pairs(noise=0.05, counts=(8, 1))
+    data = data.isel(sample=np.flatnonzero(data["code"] == "coarse"))
+    new = data.isel(sample=slice(0, 5, 2)).assign(part=("sample", ["p9"] * 3))
+    updated = MultiFidelityGP(SCHEMA, ["coarse"]).fit(data).update(new)
+    updated.save(tmp_path / "three")
+    again = surrogates.load(tmp_path / "three")
+    xr.testing.assert_identical(again.predict(places("p9")), updated.predict(places("p9")))
+
+
+def test_a_wrong_single_fidelity_is_refused_before_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HierarchicalGP, "fit", None)
+    data = pairs(counts=(8, 1))
+    with pytest.raises(DataError, match="the data have the fidelity 'coarse'; fidelities names 'fine'"):
+        MultiFidelityGP(SCHEMA, ["fine"]).fit(data.isel(sample=np.flatnonzero(data["code"] == "coarse")))
+
+
+@pytest.mark.parametrize("structure", ["coregional", "nonlinear"])
+def test_the_report_has_the_users_names_and_units(structure: str) -> None:
+    report = model(structure, trend="constant", integrate=False).fit(pairs(counts=(8, 5))).report
+    widths = report.sections["length-scales"]
+    assert all(name.split(",")[0] in ("x", "coarse") for name in widths)
+    assert {name: e.units for name, e in widths.items() if name[0] == "x"} == dict.fromkeys(
+        [name for name in widths if name[0] == "x"], "m"
+    )
+    own = model("autoregressive", per_task=True, trend="constant", integrate=False).fit(pairs(counts=(8, 5))).report
+    assert list(own.sections["ρ, in the target's units"]) == [
+        "ρ[coarse -> fine, task p0]",
+        "ρ[coarse -> fine, task p1]",
+    ]
+
+
+def test_the_reports_evidence_is_that_of_the_contrasts() -> None:
+    """In units c times smaller the density is c times smaller for each of 34 readings, less one constant for each group."""
+    data = pairs(noise=0.05)
+    settings = model("coregional", trend="constant", noise="fidelity", integrate=False)
+    first = settings.fit(data).report
+    other = settings.fit(data.assign(y=1000 * data["y"])).report
+    assert first.log_evidence - other.log_evidence == pytest.approx((34 - 4) * np.log(1000), abs=1e-3)
+    single = data.isel(sample=np.flatnonzero(data["code"] == "coarse"))
+    plain = HierarchicalGP(SCHEMA, integrate=False).fit(single)
+    one = MultiFidelityGP(SCHEMA, ["coarse"], integrate=False).fit(single)
+    objective, mode = plain.core.problem.objective, plain.core.mode
+    evidence = log_evidence(objective, objective.layout, mode, plain.core.draws)
+    gained = evidence + objective(mode, 0).value + objective.log_prior(mode)
+    assert one.report.log_evidence == pytest.approx(plain.report.log_evidence + gained, abs=1e-6)
+
+
 def test_where_codes_are_unrelated_the_choice_says_so() -> None:
     generator = np.random.default_rng(0)
     x = np.concatenate([np.linspace(0, 1, 14), np.linspace(0.04, 0.96, 9)])
@@ -191,7 +240,8 @@ def test_readings_may_follow(fitted: Any) -> None:
     more = pairs(counts=(1, 4)).isel(sample=[2, 3])
     updated = fitted.update(more)
     np.testing.assert_allclose(updated.predict(more)["mean"], more["y"], atol=1e-3)
-    assert updated.report.readings == fitted.report.readings + 2
+    assert (updated.report.readings, updated.report.rows) == (fitted.report.readings + 2, fitted.report.rows + 2)
+    assert fitted.update(pairs().isel(sample=[0, 1])).report.rows == fitted.report.rows  # places that were read before
     new = pairs(tasks=3).isel(sample=[-3, -1]).assign(part=("sample", ["p9", "p9"]))
     answer = fitted.update(new).predict(places("p9"))
     assert np.isfinite(answer["mean"]).all()
@@ -317,7 +367,7 @@ def test_fidelities_and_data_must_fit_together(fitted: Any) -> None:
         MultiFidelityGP(SCHEMA, ["coarse", "fine", "finest"]).fit(data)
     with pytest.raises(DataError, match="the schema names no fidelity"):
         MultiFidelityGP(Schema(inputs="x", target="y"), ["coarse", "fine"])
-    with pytest.raises(DataError, match="at least one draw"):
+    with pytest.raises(DataError, match="n is 0; it must be an integer >= 1"):
         fitted.sample(places(), 0, seed=0)
     with pytest.raises(DataError, match="part"):
         fitted.predict(places("unknown"))

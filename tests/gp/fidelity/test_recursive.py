@@ -24,9 +24,11 @@ from surrogates.gp.fitting import fit_posterior
 from surrogates.gp.kernels import KERNELS
 from surrogates.gp.preparing import Scaled, Settings
 from surrogates.posterior import Moments, mix
+from surrogates.schema import Vocabulary
 
 Floats = NDArray[np.float64]
 KINDS = ("autoregressive", "nonlinear")
+VOCABULARY = Vocabulary(("steel", "brass"), ("level 0", "level 1"), {"u": None, "v": None, "y": None})
 
 
 def predicted(fit: RecursiveFit, x: Floats, code: NDArray[np.int64]) -> Moments:
@@ -82,7 +84,7 @@ def test_a_coefficient_is_found_on_drawn_data() -> None:
     targets = (levels.targets[0], replace(levels.targets[1], spread=2.0, centre=1.0))
     levels = replace(levels, y=y, targets=targets)
     fit = fit_recursive(levels, structure_of("autoregressive", "rbf"))
-    estimate = fit.sections(levels)["ρ, in the target's units"]["ρ[level 0 -> level 1]"]
+    estimate = fit.sections(levels, VOCABULARY)["ρ, in the target's units"]["ρ[level 0 -> level 1]"]
     assert estimate.value == pytest.approx(1.7, abs=5 * estimate.spread + 1e-6)
     assert estimate.spread < 0.02
 
@@ -101,8 +103,8 @@ def test_tasks_may_have_coefficients_of_their_own() -> None:
     assert found is not None
     np.testing.assert_allclose(found.mean, [0.5, 1.5], atol=0.1)
     assert own.log_evidence > shared.log_evidence + 3
-    assert {"ρ[level 0 -> level 1, task 0]", "ρ[level 0 -> level 1, task 1]"} == set(
-        own.sections(levels)["ρ, in the target's units"]
+    assert {"ρ[level 0 -> level 1, task steel]", "ρ[level 0 -> level 1, task brass]"} == set(
+        own.sections(levels, VOCABULARY)["ρ, in the target's units"]
     )
 
 
@@ -168,7 +170,6 @@ def test_integrating_widens_what_the_mode_is_sure_of() -> None:
 def test_exact_readings_get_the_least_jitter() -> None:
     fit = climb_recursive(nested_levels((12, 6)), structure_of("autoregressive", "rbf"), 0, lambda value: None)
     assert fit.jitter == JITTERS[0]
-    assert not fit.needed_jitter
     assert fit.is_success
     assert fit.evaluations > 10
     np.testing.assert_array_equal(fit.noise_variances(), [0.0, 0.0])
@@ -222,7 +223,7 @@ def test_ignored_levels_are_fits_by_themselves() -> None:
     (process,) = fit.processes
     both = process.covariance(np.repeat(x[:3], 2, axis=0), np.tile([0, 1], 3))
     np.testing.assert_array_equal(both[np.ix_([0, 2, 4], [1, 3, 5])], 0.0)
-    assert fit.sections(levels)["ρ, in the target's units"] == {}
+    assert fit.sections(levels, VOCABULARY)["ρ, in the target's units"] == {}
     again = unpack_recursive(levels, *fit.pack())
     np.testing.assert_array_equal(predicted(again, x, code).mean, got.mean)
     np.testing.assert_array_equal(predicted(fit.on(levels), x, code).mean, got.mean)

@@ -1,4 +1,4 @@
-"""Numbers of things that are asked for."""
+"""Numbers of things that are asked for, and seeds: one rule for whole numbers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from surrogates.errors import DataError
 
 
 def whole(value: Any, name: str, *, least: int = 1) -> int:
-    """A whole number.
+    """The whole number that `value` is, Python's or NumPy's; truth values are none.
 
     Raises
     ------
     DataError
         If it isn't one, or is less than `least`.
+
+    Examples
+    --------
+    >>> whole(np.int64(3), "draws")
+    3
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise DataError(f"{name} is {value!r}; a whole number of at least {least} is wanted")
+        raise DataError(f"{name} is {value!r}; it must be an integer >= {least}")
     return int(value)
