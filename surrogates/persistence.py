@@ -64,7 +64,8 @@ def write(
     ----------
     path : the file; its folder must exist
     kind : which class the file describes
-    header : JSON: mappings with text keys, sequences (read back as lists), text, finite numbers, booleans, None
+    header : JSON: mappings with text keys, sequences (read back as lists), text, finite numbers, booleans, None; NumPy's
+        numbers are read back as Python's
     arrays : booleans, integers and floats up to 64 bits, of any shape, order and endianness; read back bit for bit, in
         C order and native endianness
 
@@ -148,6 +149,8 @@ def _plain(value: Any, where: str) -> Any:
         return {key: _plain(entry, f"{where}[{key!r}]") for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(entry, f"{where}[{k}]") for k, entry in enumerate(value)]
+    if isinstance(value, np.bool_ | np.integer | np.floating):
+        value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         raise DataError(f"{where} is {value}; JSON knows only finite numbers: store it as an array or as None")
     if value is None or isinstance(value, str | int | float):

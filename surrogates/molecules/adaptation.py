@@ -14,6 +14,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, FitWarning
 from surrogates.networks import LowRankAdapter
 from surrogates.posterior import Moments, decompose
@@ -135,8 +136,7 @@ def with_task(
     refuse(entries, "correct or leave out these rows")
     rows = np.flatnonzero(np.isfinite(labels.values[:, 0]))
     if from_few is not None:
-        if isinstance(from_few, bool) or not isinstance(from_few, int) or from_few < 2:
-            raise DataError(f"from_few is {from_few!r}; it must be an integer >= 2")
+        whole(from_few, "from_few", least=2)
         rows = np.sort(np.random.default_rng([seed, 2]).permutation(rows)[:from_few])
     labels = labels.take(rows)
     keys = [key for row in rows.tolist() if (key := entries.keys[row]) is not None]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from surrogates.counts import whole
 from surrogates.errors import DataError
 from surrogates.networks import Likelihood
 from surrogates.posterior import Moments, decompose
@@ -46,10 +47,11 @@ class Ensemble:
             raise DataError(
                 f"conflicts is {self.conflicts!r}; give a method of surrogates.training.conflicts or its name"
             )
-        if not isinstance(self.hidden, tuple) or not self.hidden or not all(_is_count(w, 1) for w in self.hidden):
+        if not isinstance(self.hidden, tuple) or not self.hidden:
             raise DataError(f"hidden is {self.hidden!r}; give the width of one layer or more, such as (512, 256)")
-        if not _is_count(self.members, 2):
-            raise DataError(f"members is {self.members!r}; it must be an integer >= 2, since each leaves out one fold")
+        for k, width in enumerate(self.hidden):
+            whole(width, f"hidden[{k}]")
+        whole(self.members, "members", least=2)  # each leaves out one fold
         if self.fingerprint not in (None, True, False):
             raise DataError(
                 f"fingerprint is {self.fingerprint!r}; it must be True, False, or None for what the data say"
@@ -57,8 +59,7 @@ class Ensemble:
         if not 0 <= self.ranking < 1:
             raise DataError(f"ranking is {self.ranking!r}; it must be a share in [0, 1)")
         for name, count in (("epochs", self.epochs), ("batch", self.batch)):
-            if not _is_count(count, 1):
-                raise DataError(f"{name} is {count!r}; it must be an integer >= 1")
+            whole(count, name)
         for name, number in (("rate", self.rate), ("decay", self.decay)):
             if not (0 <= number < float("inf")) or (number == 0 and name == "rate"):
                 raise DataError(
@@ -156,10 +157,6 @@ class FittedEnsemble:
         within = np.exp(np.mean([np.log(part.variance) for part in parts], axis=0))
         between = np.minimum(mixed.between, within)
         return Answer(mixed.mean, np.sqrt(between), np.sqrt(within - between))
-
-
-def _is_count(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _held_out(

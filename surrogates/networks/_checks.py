@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from surrogates.counts import whole
 from surrogates.errors import DataError
 
 #: How the remedy is written for each precision a network may have.
@@ -27,16 +28,11 @@ def check_dtype(dtype: torch.dtype) -> None:
         raise DataError(f"dtype is {dtype}; known are torch.float32, torch.float64")
 
 
-def check_count(value: int, name: str, *, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise DataError(f"{name} is {value!r}; it must be an integer >= {least}")
-
-
 def check_sizes(sizes: Sequence[int], *, least: int = 2) -> None:
     if len(sizes) < least:
         raise DataError(f"sizes is {tuple(sizes)}; it needs {least} widths or more, from inputs to outputs")
     for k, size in enumerate(sizes):
-        check_count(size, f"sizes[{k}]")
+        whole(size, f"sizes[{k}]")
 
 
 def check_scale(scale: float) -> None:

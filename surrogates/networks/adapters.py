@@ -9,9 +9,10 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from surrogates.counts import whole
 from surrogates.errors import DataError
 
-from ._checks import check_count, check_inputs, check_sizes
+from ._checks import check_inputs, check_sizes
 from .activations import Activation, activation_by_name
 from .embedding import take
 from .last_layer import fit_last_layer
@@ -70,8 +71,8 @@ class AdaptedMLP(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(sizes)
-        check_count(tasks, "tasks")
-        check_count(rank, "rank", least=0)
+        whole(tasks, "tasks")
+        whole(rank, "rank", least=0)
         if head not in ("bias", "linear"):
             raise DataError(f"head {head!r} is unknown; known are bias, linear")
         self.sizes, self.tasks, self.rank, self.head = tuple(sizes), tasks, rank, head
@@ -211,7 +212,7 @@ class AdaptedMLP(nn.Module):
         return self._positions(lambda name, users: _has_rows(name) and task in users)
 
     def _check_task(self, task: int) -> None:
-        check_count(task, "task", least=0)
+        whole(task, "task", least=0)
         if task >= self.tasks:
             raise DataError(f"task is {task}; the module has {self.tasks} tasks, counted from 0")
 

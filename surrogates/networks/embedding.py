@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from surrogates.counts import whole
 from surrogates.errors import DataError
-
-from ._checks import check_count
 
 
 class TaskEmbedding(nn.Module):
@@ -27,8 +26,8 @@ class TaskEmbedding(nn.Module):
 
     def __init__(self, tasks: int, width: int, generator: torch.Generator) -> None:
         super().__init__()
-        check_count(tasks, "tasks")
-        check_count(width, "width")
+        whole(tasks, "tasks")
+        whole(width, "width")
         vectors = torch.randn(tasks, width, generator=generator, dtype=torch.float64)
         self.vectors = nn.Parameter(vectors / width**0.5)
 

@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ._checks import check_count, check_inputs, check_scale
+from surrogates.counts import whole
+
+from ._checks import check_inputs, check_scale
 
 
 class FourierFeatures(nn.Module):
@@ -33,8 +35,8 @@ class FourierFeatures(nn.Module):
 
     def __init__(self, d_in: int, features: int, scale: float, generator: torch.Generator) -> None:
         super().__init__()
-        check_count(d_in, "d_in")
-        check_count(features, "features")
+        whole(d_in, "d_in")
+        whole(features, "features")
         check_scale(scale)
         self.d_in, self.width = d_in, 2 * features
         # a buffer: saved with the module, not among its parameters

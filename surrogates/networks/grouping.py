@@ -9,9 +9,8 @@ from numpy.typing import ArrayLike
 from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import squareform
 
+from surrogates.counts import whole
 from surrogates.errors import DataError
-
-from ._checks import check_count
 
 
 def task_groups(similarity: ArrayLike, count: int) -> tuple[int, ...]:
@@ -55,7 +54,7 @@ def progressive_groups(similarity: ArrayLike, counts: Sequence[int]) -> list[tup
     if not np.allclose(S, S.T, rtol=1e-6, atol=1e-9):
         raise DataError("similarity isn't symmetric; take its mean with its transpose")
     for count in counts:
-        check_count(count, "count")
+        whole(count, "count")
         if count > len(S):
             raise DataError(f"count is {count}; {len(S)} tasks make at most {len(S)} groups")
     if len(S) == 1:

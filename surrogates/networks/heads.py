@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from surrogates.counts import whole
 from surrogates.errors import DataError
 
-from ._checks import check_count, check_inputs
+from ._checks import check_inputs
 from .linear import linear
 
 
@@ -43,9 +44,9 @@ class Heads(nn.Module):
         super().__init__()
         if not sizes:
             raise DataError("sizes is empty; name one output or more, such as {'logS': 1}")
-        check_count(width, "width")
+        whole(width, "width")
         for name, size in sizes.items():
-            check_count(size, f"sizes[{name!r}]")
+            whole(size, f"sizes[{name!r}]")
         self.sizes = dict(sizes)
         self.dtype = dtype
         self.weight = nn.Parameter(_drawn(width, sizes.values(), generator, dtype))  # (all outputs, width)
@@ -89,7 +90,7 @@ class StackedHeads(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in (("width", width), ("tasks", tasks), ("outputs", outputs)):
-            check_count(value, name)
+            whole(value, name)
         self.dtype = dtype
         self.weight = nn.Parameter(_drawn(width, [outputs] * tasks, generator, dtype).view(tasks, outputs, width))
         self.bias = nn.Parameter(torch.zeros(tasks, outputs, dtype=dtype))

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from surrogates.counts import whole
 from surrogates.errors import DataError
 
-from ._checks import check_count, check_dtype, check_inputs
+from ._checks import check_dtype, check_inputs
 from .embedding import take
 
 
@@ -49,7 +50,7 @@ class LowRankAdapter(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in (("d_in", d_in), ("d_out", d_out), ("tasks", tasks), ("rank", rank)):
-            check_count(value, name)
+            whole(value, name)
         if rank > min(d_in, d_out):
             raise DataError(f"rank is {rank}; a layer from {d_in} to {d_out} has at most {min(d_in, d_out)}")
         check_dtype(dtype)

@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from surrogates.counts import whole
 from surrogates.errors import DataError
 
-from ._checks import check_count, check_inputs, check_scale
+from ._checks import check_inputs, check_scale
 
 Distribution = Literal["uniform", "normal"]
 
@@ -54,8 +55,8 @@ class RandomFeatures(nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        check_count(d_in, "d_in")
-        check_count(features, "features")
+        whole(d_in, "d_in")
+        whole(features, "features")
         check_scale(scale)
         self.d_in, self.width = d_in, features + d_in + 1
         W = torch.empty(d_in, features, dtype=torch.float64)

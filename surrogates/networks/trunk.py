@@ -8,9 +8,10 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
+from surrogates.counts import whole
 from surrogates.errors import DataError
 
-from ._checks import check_count, check_scale, check_sizes
+from ._checks import check_scale, check_sizes
 from .activations import Activation, activation_by_name
 from .fourier import FourierFeatures
 from .linear import linear
@@ -65,7 +66,7 @@ class Trunk:
             raise DataError(f"trunk {self.kind!r} is unknown; known are {', '.join(get_args(Kind))}")
         activation_by_name(self.activation)
         check_sizes(self.hidden, least=0)
-        check_count(self.features, "features")
+        whole(self.features, "features")
         if self.scale is not None:
             check_scale(self.scale)
 

@@ -9,9 +9,11 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from surrogates.counts import whole
+
 from .objective import JacobianMode, Point
 from .optimiser import Ending, Move, Turn
-from .weighting._base import Balance, State, at_least
+from .weighting._base import Balance, State
 from .wolfe import Line, strong_wolfe
 
 
@@ -50,7 +52,7 @@ class SSBroyden:
     takes_directions: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        at_least(self.attempts, 1, "attempts")
+        whole(self.attempts, "attempts")
 
     def init(self, θ: Tensor) -> State:
         return {"H": torch.eye(len(θ), dtype=θ.dtype), "updates": torch.tensor(0)}

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from surrogates import persistence
+from surrogates.counts import whole
 from surrogates.errors import DataError, FileFormatError
 
 from .stopping import Best
 from .trace import Trace
-from .weighting._base import Balance, State, at_least
+from .weighting._base import Balance, State
 
 _KIND = "training.checkpoint"
 
@@ -41,7 +42,7 @@ class Checkpoint:
     every: int = 100
 
     def __post_init__(self) -> None:
-        at_least(self.every, 1, "every")
+        whole(self.every, "every")
 
 
 @dataclass

@@ -8,9 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from surrogates.counts import whole
+
 from .objective import JacobianMode, Point
 from .optimiser import Ending, Move, Turn
-from .weighting._base import Balance, State, at_least
+from .weighting._base import Balance, State
 from .wolfe import Line, strong_wolfe
 
 
@@ -49,8 +51,8 @@ class LBFGS:
     takes_directions: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        at_least(self.history, 1, "history")
-        at_least(self.attempts, 1, "attempts")
+        whole(self.history, "history")
+        whole(self.attempts, "attempts")
 
     def init(self, θ: Tensor) -> State:
         return {"s": θ.new_zeros((0, len(θ))), "y": θ.new_zeros((0, len(θ)))}

@@ -8,11 +8,12 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, NumericalError
 
 from .objective import JacobianMode, Point
 from .optimiser import Ending, Move, Turn
-from .weighting._base import Balance, State, at_least, one_of, positive
+from .weighting._base import Balance, State, one_of, positive
 
 #: Share of a step that is gone ahead to see how the residuals bend.
 _AHEAD = 0.1
@@ -77,7 +78,7 @@ class LevenbergMarquardt:
         positive(self.floor, "floor", zero=True)
         positive(self.acceleration, "acceleration", zero=True)
         one_of(self.mode, "mode", ("auto", "reverse", "forward"))
-        at_least(self.attempts, 1, "attempts")
+        whole(self.attempts, "attempts")
 
     @property
     def by_jacobian(self) -> JacobianMode:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, NumericalError
 from surrogates.progress import Progress, progress_bar
 from surrogates.random import streams
@@ -26,7 +27,7 @@ from .conflicts.registry import conflicts_by_name
 from .conflicts.sharpness import Sharpness
 from .optimiser import Ending
 from .trace import Trace
-from .weighting._base import at_least, positive
+from .weighting._base import positive
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class Batches:
 
     def __post_init__(self) -> None:
         for name in ("size", "validate_every", "patience", "own_rows"):
-            at_least(getattr(self, name), 1, name)
-        at_least(self.epochs, 0, "epochs")
+            whole(getattr(self, name), name)
+        whole(self.epochs, "epochs", least=0)
         if self.max_seconds is not None:
             positive(self.max_seconds, "max_seconds", zero=True)
 

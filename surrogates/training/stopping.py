@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, NumericalError
-
-from .weighting._base import at_least
 
 #: θ (P,) -> a number that should become small, from data that the losses don't see.
 Validation = Callable[[Tensor], float]
@@ -49,9 +48,9 @@ class Stopping:
 
     def __post_init__(self) -> None:
         for name, least in (("max_steps", 0), ("patience", 1), ("validate_every", 1)):
-            at_least(getattr(self, name), least, name)
+            whole(getattr(self, name), name, least=least)
         if self.window is not None:
-            at_least(self.window, 1, "window")
+            whole(self.window, "window")
         for label, number in (("gradient", self.gradient), ("max_seconds", self.max_seconds)):
             if number is not None and not number >= 0:
                 raise DataError(f"{label} is {number!r}; it must be a number >= 0, or None")

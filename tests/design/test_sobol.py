@@ -199,7 +199,7 @@ def fitted() -> object:
         ({"task": "s", "distributions": {"a": stats.norm(0, -1)}}, "the distribution of 'a' has quantiles"),
         ({"task": "s", "method": "guess"}, "method is 'guess'; choose one of"),
         ({"task": "s", "draws": 1}, "draws is 1; give a whole number, at least two, or zero"),
-        ({"task": "s", "draws": False}, "draws is False; a whole number"),
+        ({"task": "s", "draws": False}, "draws is False; it must be an integer"),
         ({"task": "s", "seed": -1}, "seed is -1; it must be an integer >= 0"),
         ({"task": "s", "samples": 1000}, "samples is 1000; a Sobol sequence wants a power of two"),
         ({"task": "s", "quantiles": (0.0, 0.5)}, "quantiles are \\(0.0, 0.5\\); they must be between"),

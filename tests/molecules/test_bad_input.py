@@ -132,7 +132,7 @@ def test_one_property_is_named_by_its_text() -> None:
         ({"rate": float("nan")}, "rate is nan"),
         ({"decay": -1.0}, "decay is -1.0; it must be a finite number >= 0"),
         ({"hidden": ()}, "hidden is (); give the width of one layer or more"),
-        ({"hidden": (8, 0)}, "hidden is (8, 0)"),
+        ({"hidden": (8, 0)}, "hidden[1] is 0; it must be an integer >= 1"),
         ({"hidden": 8}, "hidden is 8"),
         ({"ranking": 1.0}, "ranking is 1.0; it must be a share in [0, 1)"),
         ({"ranking": -0.1}, "ranking is -0.1"),

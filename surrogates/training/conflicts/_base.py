@@ -9,9 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..weighting._base import State, at_least, fraction, one_of, positive
+from ..weighting._base import State, fraction, one_of, positive
 
-__all__ = ["Conflicts", "Prepared", "SeenTasks", "State", "at_least", "fraction", "one_of", "positive"]
+__all__ = ["Conflicts", "Prepared", "SeenTasks", "State", "fraction", "one_of", "positive"]
 
 
 class SeenTasks(Protocol):

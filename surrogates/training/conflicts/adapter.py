@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surrogates.counts import whole
 from surrogates.errors import DataError, missing_extra
 
 from ..weighting import Weighting, weighting_by_name
 from ..weighting._base import Balance
-from ._base import Prepared, SeenTasks, State, at_least, select, spread
+from ._base import Prepared, SeenTasks, State, select, spread
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Aggregated:
     every: int = 1
 
     def __post_init__(self) -> None:
-        at_least(self.every, 1, "every")
+        whole(self.every, "every")
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
 
     def __repr__(self) -> str:

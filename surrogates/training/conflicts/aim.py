@@ -8,7 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ._base import Prepared, SeenTasks, State, at_least, fraction, gradient_cosines, one_of, positive, quotient
+from surrogates.counts import whole
+
+from ._base import Prepared, SeenTasks, State, fraction, gradient_cosines, one_of, positive, quotient
 from ._masked import masked_adam, masked_moments
 
 
@@ -65,7 +67,7 @@ class AIM:
 
     def __post_init__(self) -> None:
         one_of(self.policy, "policy", ("scalar", "matrix"))
-        at_least(self.every, 1, "every")
+        whole(self.every, "every")
         fraction(self.memory, "memory")
         for name in ("sharpness", "rate", "ahead"):
             positive(getattr(self, name), name)

@@ -9,7 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ._base import SeenTasks, State, at_least, fraction, gradient_cosines, one_of, positive
+from surrogates.counts import whole
+
+from ._base import SeenTasks, State, fraction, gradient_cosines, one_of, positive
 
 Schedule = Literal["log", "linear", "cosine", "constant"]
 
@@ -56,7 +58,7 @@ class Colouring:
     def __post_init__(self) -> None:
         one_of(self.schedule, "schedule", ("log", "linear", "cosine", "constant"))
         for name in ("refresh", "every", "sketch"):
-            at_least(getattr(self, name), 1, name)
+            whole(getattr(self, name), name)
         fraction(self.memory, "memory")
         fraction(self.warm_up, "warm_up")
         positive(self.start, "start")

@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ._base import Prepared, SeenTasks, State, at_least, by_gram, positive
+from surrogates.counts import whole
+
+from ._base import Prepared, SeenTasks, State, by_gram, positive
 
 #: What is added to M's diagonal, as a share of its mean, so that opposite gradients leave a finite answer.
 _RIDGE = 1e-6
@@ -39,7 +41,7 @@ class FairGrad:
 
     def __post_init__(self) -> None:
         positive(self.alpha, "alpha")
-        at_least(self.every, 1, "every")
+        whole(self.every, "every")
 
     def init(self, m: int) -> State:
         return Prepared.init(m)
@@ -63,7 +65,7 @@ class NashMTL:
     every: int = 4
 
     def __post_init__(self) -> None:
-        at_least(self.every, 1, "every")
+        whole(self.every, "every")
 
     def init(self, m: int) -> State:
         return Prepared.init(m)

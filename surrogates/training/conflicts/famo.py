@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._base import SeenTasks, State, at_least, positive
+from surrogates.counts import whole
+
+from ._base import SeenTasks, State, positive
 from ._masked import masked_adam, masked_moments
 from .lookahead import foreseen
 
@@ -41,7 +43,7 @@ class AheadFAMO:
     every: int = 2
 
     def __post_init__(self) -> None:
-        at_least(self.every, 1, "every")
+        whole(self.every, "every")
         positive(self.rate, "rate")
         positive(self.fall, "fall")
         positive(self.decay, "decay", zero=True)

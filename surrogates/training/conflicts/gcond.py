@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from surrogates.counts import whole
 from surrogates.errors import DataError
 
-from ._base import SeenTasks, State, at_least, fraction, positive, select, spread
+from ._base import SeenTasks, State, fraction, positive, select, spread
 
 Array = NDArray[np.float64]
 
@@ -88,7 +89,7 @@ class GCond:
         if self.norm_cap is not None:
             positive(self.norm_cap, "norm_cap")
         for name in ("dominance", "sketch"):
-            at_least(getattr(self, name), 1, name)
+            whole(getattr(self, name), name)
 
     def init(self, m: int) -> State:
         return {
@@ -188,7 +189,7 @@ def own_rows(mask: Tensor, groups: int, generator: torch.Generator) -> Tensor:
     >>> own_rows(torch.ones(6, 2, dtype=torch.bool), 2, torch.Generator().manual_seed(0)).sum(0)
     tensor([3, 3])
     """
-    at_least(groups, 1, "groups")
+    whole(groups, "groups")
     B, m = mask.shape
     of_row = torch.randperm(B, generator=generator) % groups
     of_task = torch.randperm(m, generator=generator) % groups

@@ -8,7 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ._base import SeenTasks, State, at_least, fraction, one_of, positive
+from surrogates.counts import whole
+
+from ._base import SeenTasks, State, fraction, one_of, positive
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class LookAhead:
 
     def __post_init__(self) -> None:
         one_of(self.goal, "goal", ("even", "minimum-norm"))
-        at_least(self.every, 1, "every")
+        whole(self.every, "every")
         fraction(self.floor, "floor")
         positive(self.rate, "rate")
         positive(self.fall, "fall")

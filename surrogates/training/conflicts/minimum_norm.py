@@ -12,7 +12,9 @@ from scipy.optimize import minimize as scipy_minimize
 from scipy.optimize import nnls
 from torch import Tensor
 
-from ._base import Prepared, SeenTasks, State, at_least, by_gram, positive
+from surrogates.counts import whole
+
+from ._base import Prepared, SeenTasks, State, by_gram, positive
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class MGDA:
     every: int = 4
 
     def __post_init__(self) -> None:
-        at_least(self.every, 1, "every")
+        whole(self.every, "every")
 
     def init(self, m: int) -> State:
         return Prepared.init(m)
@@ -60,7 +62,7 @@ class CAGrad:
 
     def __post_init__(self) -> None:
         positive(self.pull, "pull", zero=True)
-        at_least(self.every, 1, "every")
+        whole(self.every, "every")
 
     def init(self, m: int) -> State:
         return Prepared.init(m)

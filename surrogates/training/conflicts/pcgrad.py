@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._base import Prepared, SeenTasks, State, at_least, by_gram, quotient
+from surrogates.counts import whole
+
+from ._base import Prepared, SeenTasks, State, by_gram, quotient
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class PCGrad:
     every: int = 4
 
     def __post_init__(self) -> None:
-        at_least(self.every, 1, "every")
+        whole(self.every, "every")
 
     def init(self, m: int) -> State:
         return Prepared.init(m)

@@ -85,12 +85,6 @@ def positive(value: float, name: str, *, zero: bool = False) -> None:
         raise DataError(f"{name} is {value!r}; it must be a finite number {'>= 0' if zero else '> 0'}")
 
 
-def at_least(value: int, least: int, name: str) -> None:
-    """Check a count of a configuration."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise DataError(f"{name} is {value!r}; it must be an integer >= {least}")
-
-
 def fraction(value: float, name: str) -> None:
     """Check a number of a configuration that must lie in [0, 1]."""
     if not 0.0 <= value <= 1.0:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._base import Seen, State, at_least, fraction, index_of
+from surrogates.counts import whole
+
+from ._base import Seen, State, fraction, index_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class LearningRateAnnealing:
 
     def __post_init__(self) -> None:
         fraction(self.memory, "memory")
-        at_least(self.every, 1, "every")
+        whole(self.every, "every")
 
     def init(self, seen: Seen) -> State:
         self._reference(seen)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._base import Seen, State, at_least, positive, ratio
+from surrogates.counts import whole
+
+from ._base import Seen, State, positive, ratio
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class DynamicWeightAverage:
 
     def __post_init__(self) -> None:
         positive(self.temperature, "temperature")
-        at_least(self.every, 1, "every")
+        whole(self.every, "every")
 
     def init(self, seen: Seen) -> State:
         ones = torch.ones_like(seen.losses)

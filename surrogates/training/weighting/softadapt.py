@@ -8,7 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ._base import Seen, State, at_least, one_of, positive
+from surrogates.counts import whole
+
+from ._base import Seen, State, one_of, positive
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class SoftAdapt:
     def __post_init__(self) -> None:
         positive(abs(self.beta), "the size of beta", zero=True)
         one_of(self.variant, "variant", ("original", "normalised", "loss-weighted"))
-        at_least(self.window, 2, "window")
+        whole(self.window, "window", least=2)
 
     def init(self, seen: Seen) -> State:
         return {"past": seen.losses.new_zeros((0, len(seen.losses)))}

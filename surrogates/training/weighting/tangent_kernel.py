@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._base import Seen, State, at_least
+from surrogates.counts import whole
+
+from ._base import Seen, State
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,9 @@ class NeuralTangentKernel:
     per_point: bool = False
 
     def __post_init__(self) -> None:
-        at_least(self.every, 1, "every")
+        whole(self.every, "every")
         if self.probes is not None:
-            at_least(self.probes, 1, "probes")
+            whole(self.probes, "probes")
 
     def init(self, seen: Seen) -> State:
         return {"weights": torch.ones_like(seen.losses)}
