@@ -7,7 +7,7 @@ Each part is an example of its own, which says what it claims, and asserts it:
 (c) `design_sizing.py`: a beam sized by OpenMDAO on a fitted surrogate
 (d) the same file: set-points of a room, tuned on its virtual battery
 
-    python examples/design_loop.py                     # about three minutes
+    python examples/design_loop.py                     # a minute or two
     python examples/design_loop.py --parts transfer    # one of them
 """
 

@@ -34,10 +34,11 @@ from scipy.stats import qmc
 from surrogates import FittedHierarchicalGP, HierarchicalGP, Schema
 from surrogates.datasets import engine_surfaces
 from surrogates.design import Map, advise
-from surrogates.plots import COLOURS
+from surrogates.plots import COLOURS, PAGE, save, style
 
 matplotlib.use("Agg")  # no window: the figure goes to a file
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
 OUTPUT = Path(__file__).parent / "output"
 Floats = NDArray[np.float64]
@@ -250,37 +251,52 @@ def curve(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(("low", "median", "high"), quartiles, strict=True)), index=costs)
 
 
-def draw(table: pd.DataFrame, readings: xr.Dataset, faces: Blocks, path: Path) -> None:
-    """Error against cost, and where one campaign read its blocks."""
-    panels: Any = [["error", name] for name in faces.names]
-    figure, axes = plt.subplot_mosaic(panels, figsize=(11, 7.5), layout="constrained", width_ratios=(1.25, 1))
-    costs = axes["error"]
+def draw_costs(ax: Axes, table: pd.DataFrame) -> None:
+    """Error against cost: adaptive campaigns with their quartiles, plans with the range of their campaigns."""
     asked = curve(table[table["strategy"] == "adaptive"])
-    costs.plot(asked.index, asked["median"], color="black", lw=2, label="adaptive, median and quartiles")
-    costs.fill_between(asked.index, asked["low"], asked["high"], color="black", alpha=0.15)
+    ax.fill_between(asked.index, asked["low"], asked["high"], color="black", alpha=0.2, lw=0)
+    ax.plot(asked.index, asked["median"], color="black", lw=2, label="adaptive")
     for name, plans in table[table["strategy"] != "adaptive"].groupby("strategy"):
-        middle = plans.groupby("places")[["cost", "error"]].median()
+        each = plans.groupby("places")[["cost", "error"]]
+        cost, error = each.median()["cost"], each.median()["error"]
+        reach = [error - each.min()["error"], each.max()["error"] - error]
         kind, share = str(name).split(", ")
         marker, colour = {"grid": ("s", COLOURS[0]), "spread": ("o", COLOURS[1]), "random": ("x", COLOURS[2])}[kind]
         line = {"0 %": "-", "25 %": "-.", "50 %": "--", "100 %": ":"}[share.removesuffix(" precise")]
-        costs.plot(middle["cost"], middle["error"], line, marker=marker, color=colour, lw=1, ms=4, label=str(name))
-    costs.axhline(TARGET, color="0.5", lw=0.8, ls="--")
-    costs.set(xscale="log", yscale="log", xlabel="cost of all readings", ylabel="error of the flatness [um]")
-    costs.legend(fontsize=7, ncols=2, loc="upper right")
-    for name, values in zip(faces.names, faces.deviation(faces.height), strict=True):
-        ax, reach = axes[name], float(np.abs(values).max())
-        shades = ax.scatter(
-            faces.places["x"], faces.places["y"], c=values, marker="s", s=40, cmap="RdBu_r", vmin=-reach, vmax=reach
-        )
-        mine = readings.isel(sample=np.flatnonzero(readings["part"].to_numpy() == name))
-        for gauge, marker, s in (("cheap", "x", 26), ("precise", ".", 60)):
-            at = mine.isel(sample=np.flatnonzero(mine["gauge"].to_numpy() == gauge))
-            ax.scatter(at["x"], at["y"], marker=marker, s=s, color="black", label=gauge)
-        ax.set(title=f"{name}, read in one campaign", xlabel="x [mm]", ylabel="y [mm]", aspect="equal")
-        figure.colorbar(shades, ax=ax, label="from plane [um]")
-    figure.legend(*axes[faces.names[0]].get_legend_handles_labels(), loc="outside lower right", ncols=2)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+        look: dict[str, Any] = {"elinewidth": 0.3, "capsize": 0, "lw": 0.8, "ms": 3, "color": colour}
+        ax.errorbar(cost, error, reach, fmt=marker + line, label=str(name), **look)
+    ax.axhline(TARGET, color="0.4", lw=0.6)
+    ax.set(xscale="log", yscale="log", xlabel="cost of all readings (cheap readings)", ylabel="error of flatness (µm)")
+    ax.set(ylim=(None, 60), title="median, quartiles or range of campaigns")
+    ax.legend(ncols=2, loc="upper right")
+
+
+def draw(table: pd.DataFrame, readings: xr.Dataset, faces: Blocks, path: Path) -> None:
+    """Error against cost, and where one campaign read its blocks, with what it found."""
+    heights = faces.deviation(faces.height)
+    reach, true, found = float(np.abs(heights).max()), faces.flatness(faces.height), estimate(fit(readings), faces, 0)
+    with style():
+        panels: Any = [["error", name] for name in faces.names]
+        figure, axes = plt.subplot_mosaic(panels, figsize=(PAGE, 4.4), width_ratios=(1.35, 1))
+        draw_costs(axes["error"], table)
+        for k, name in enumerate(faces.names):
+            ax = axes[name]
+            shown = {"c": heights[k], "marker": "s", "s": 18, "lw": 0, "cmap": "RdBu_r", "vmin": -reach, "vmax": reach}
+            shades = ax.scatter(faces.places["x"], faces.places["y"], rasterized=True, **shown)
+            mine = readings.isel(sample=np.flatnonzero(readings["part"].to_numpy() == name))
+            for gauge, marker, s in (("cheap", "x", 14), ("precise", "o", 10)):
+                at = mine.isel(sample=np.flatnonzero(mine["gauge"].to_numpy() == gauge))
+                ax.scatter(at["x"], at["y"], marker=marker, s=s, color="black", lw=0.8, label=gauge)
+            told = f"flatness {found.value[k]:.1f} ± {found.deviation[k]:.1f} µm, in truth {true[k]:.1f} µm"
+            ax.set_title(f"{name}: {told}", fontsize=7)
+            ax.set(ylabel="y (mm)", aspect="equal")
+            last = k == len(faces.names) - 1
+            ax.set_xlabel("x (mm)" if last else "")
+            ax.tick_params(labelbottom=last)
+        maps = [axes[name] for name in faces.names]
+        figure.colorbar(shades, ax=maps, label="true deviation from plane (µm)", shrink=0.8)
+        maps[-1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.45), ncols=2, title="readings of one campaign")
+        save(figure, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
@@ -291,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     OUTPUT.mkdir(exist_ok=True)
     table, readings = campaigns(seeds)
     table.to_csv(OUTPUT / "design_metrology.csv", index=False)
-    draw(table, readings, blocks(seeds[0]), OUTPUT / "design_metrology.png")
+    draw(table, readings, blocks(seeds[0]), OUTPUT / "design_metrology")
     plans = table[table["strategy"] != "adaptive"].groupby(["strategy", "places"])[["cost", "error"]].median()
     print("\nplans whose median error isn't beaten by a cheaper one [um]:\n")
     ordered = plans.sort_values("cost")

@@ -29,6 +29,7 @@ from surrogates import AdaptedUnits, FittedHierarchicalGP, HierarchicalGP, Schem
 from surrogates.datasets import air_conditioned_rooms
 from surrogates.design import Mean, OpenMDAOComponent, OpenMDAOThermostat, Quantile, Response
 from surrogates.design.measures import Measure
+from surrogates.plots import COLOURS, PAGE, letters, save, style
 
 matplotlib.use("Agg")  # no window: the figures go to files
 import matplotlib.pyplot as plt
@@ -172,27 +173,34 @@ def bill_over_draws(unit: AdaptedUnits, tomorrow: xr.Dataset, set_point: float |
     return float(plan["power"].to_numpy() @ tariff(tomorrow["time"])) / 4
 
 
-def draw(table: pd.DataFrame, day: xr.Dataset, usual: float, path: Path) -> None:
-    """Masses and deflections of both rules; the tuned day."""
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.4), layout="constrained")
-    ax = axes[0]
-    for (rule, part), colour in zip(table.groupby("rule", sort=False), ("#D55E00", "#0072B2"), strict=True):
-        ax.plot(part["relative mass"], part["deflection"], "o", color=colour, label=f"sized on the {rule}")
-    ax.axhline(LIMIT, color="k", lw=0.8)
-    ax.axvline(1, color="k", lw=0.8, ls=":")
-    ax.set(
-        xlabel="mass, relative to the lightest beam", ylabel="true deflection [mm]", title="beams from 28 readings each"
-    )
-    ax.legend()
-    ax = axes[1]
-    ax.fill_between(day["time"], 22, 28, where=day["price"] > 0.2, color="0.9", label="dear hours")
-    ax.step(day["time"], day["set_point"], color="#0072B2", where="pre", label="tuned set-point")
-    ax.plot(day["time"], day["temperature"], color="#D55E00", label="temperature foreseen")
-    ax.axhline(usual, color="k", lw=0.8, ls=":", label="usual set-point")
-    ax.set(ylabel="[degC]", title="a room's day", ylim=(22, 28))
-    ax.tick_params(axis="x", rotation=30)
-    ax.legend(loc="lower right")
-    figure.savefig(path, dpi=130)
+def draw(table: pd.DataFrame, day: xr.Dataset, foreseen: xr.Dataset, usual: float, path: Path) -> None:
+    """Masses and deflections of both rules; the tuned day, and how sure its temperature is."""
+    with style():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.9))
+        for (rule, part), colour, marker in zip(table.groupby("rule", sort=False), COLOURS[1::-1], "so", strict=True):
+            look = {"ls": "none", "marker": marker, "color": colour}
+            left.plot(part["relative mass"], part["deflection"], label=f"sized on the {rule}", **look)
+            middle, sides = part[["relative mass", "deflection"]].mean(), part[["relative mass", "deflection"]].std()
+            bars = {"ms": 9, "mfc": "none", "zorder": 4, "lw": 1}
+            left.errorbar(*middle, xerr=sides.iloc[0], yerr=sides.iloc[1], **(look | bars))
+        left.axhline(LIMIT, color="k", lw=0.8, label="limit")
+        left.axvline(1, color="k", lw=0.8, ls=":", label="lightest beam")
+        left.set(xlabel="mass over the lightest beam's (1)", ylabel="true deflection (mm)")
+        left.set(title=f"beams from {table['seed'].nunique()} sets of 28 readings; mean ± std")
+        left.legend()
+        hours = (day["time"] - day["time"][0]).to_numpy() / np.timedelta64(1, "h") + 0.25  # stamps are ends
+        dear = hours[(day["price"] > 0.2).to_numpy()]
+        right.axvspan(dear[0] - 0.25, dear[-1], ymax=0.8, color="0.88", lw=0, label="dear hours")
+        low, high = (foreseen[name].to_numpy() for name in ("lower", "upper"))
+        right.fill_between(hours, low, high, color=COLOURS[1], alpha=0.25, lw=0, label="90 % of the temperature")
+        right.plot(hours, day["temperature"], color=COLOURS[1], ls="--", label="temperature foreseen")
+        right.step(hours, day["set_point"], color=COLOURS[0], where="pre", label="tuned set-point")
+        right.axhline(usual, color="k", lw=0.8, ls=":", label="usual set-point")
+        right.set(xlabel="time of day (h)", ylabel="temperature (°C)", title="a room's day", xticks=range(0, 25, 6))
+        right.set(ylim=(COMFORT[0] - 1.5, COMFORT[1] + 3))
+        right.legend(loc="upper left", ncols=2)
+        letters((left, right))
+        save(figure, path)
 
 
 def main(seeds: int = 20) -> dict[str, float]:
@@ -216,7 +224,7 @@ def main(seeds: int = 20) -> dict[str, float]:
         "mean temperature of the tuned day [degC]": float(check["temperature"].mean()),
         "distance of two forecasts [K]": float(abs(check["temperature"] - day["temperature"]).max()),
     }
-    draw(table, day, usual, OUTPUT / "design_sizing.png")
+    draw(table, day, check, usual, OUTPUT / "design_sizing")
     for name, value in figures.items():
         print(f"{name:55s}{value:8.3f}")
     print("figure and table:", *sorted(path.name for path in OUTPUT.glob("design_sizing*")), "in", OUTPUT)

@@ -37,6 +37,7 @@ from scipy.stats import qmc
 from surrogates import HierarchicalGP, Schema, as_dataset
 from surrogates.datasets.functions import branin
 from surrogates.design import Loop, botorch_model, run
+from surrogates.plots import COLOURS, PAGE, field, letters, save, style
 
 matplotlib.use("Agg")  # no window: the figure goes to a file
 import matplotlib.pyplot as plt
@@ -47,9 +48,14 @@ OLD, READINGS, NEW = 3, 20, "new"
 EVALUATIONS, ALONE = 24, 4  # of the new function; first readings of a loop that knows nothing else
 NEAR = 0.02  # regret that counts as found, in standard deviations of the family
 ALL_TASKS, ONE_TASK = (Schema(inputs=("u", "v"), target="y", task=task) for task in ("variant", None))
+TOGETHER = HierarchicalGP(ALL_TASKS, sharing="robust", trend="constant", integrate=False)
 BOX = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
-# Okabe & Ito (2008): told apart by readers with any kind of colour vision
-COLOURS = {"HierarchicalGP": "#D55E00", "MultiTaskGP": "#009E73", "SingleTaskGP": "#0072B2", "random search": "0.55"}
+LOOKS = {
+    "HierarchicalGP": (COLOURS[1], "-"),
+    "MultiTaskGP": (COLOURS[2], "-."),
+    "SingleTaskGP": (COLOURS[0], "--"),
+    "random search": ("0.5", ":"),
+}
 
 
 @dataclass(frozen=True)
@@ -105,8 +111,7 @@ class Believer:
 
 def ours(data: xr.Dataset) -> Any:
     """All variants together; one that is unlike the others would be told apart."""
-    model = HierarchicalGP(ALL_TASKS, sharing="robust", trend="constant", integrate=False)
-    return botorch_model(model.fit(data), task=NEW)
+    return botorch_model(TOGETHER.fit(data), task=NEW)
 
 
 def promising(old: xr.Dataset) -> Floats:
@@ -179,30 +184,45 @@ def needed(curve: Floats, regret: float) -> int:
     return int(np.argmax(met)) + 1 if met.any() else 2 * EVALUATIONS
 
 
-def draw(curves: dict[str, list[Floats]], new: Variant, data: xr.Dataset) -> None:
-    """Regret of all loops; what our loop read of the last new function."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    for name, each in curves.items():
-        full = [np.concatenate([curve, np.full(EVALUATIONS - len(curve), curve[-1])]) for curve in each]
-        n = np.arange(1, EVALUATIONS + 1)
-        for curve in full:
-            left.step(n, np.maximum(curve, NEAR / 2), where="post", color=COLOURS[name], alpha=0.25, lw=1)
-        left.step(n, np.maximum(np.median(full, 0), NEAR / 2), where="post", color=COLOURS[name], lw=2, label=name)
-    left.axhline(NEAR, color="0.3", ls=":", lw=1)
-    left.set(yscale="log", xlabel="evaluations of the new function", ylabel="regret [standard deviations]")
-    left.legend(frameon=False)
-    axis = np.linspace(0, 1, 80)
-    u, v = np.meshgrid(axis, axis)
-    shown = right.contourf(u, v, new(np.stack([u.ravel(), v.ravel()], -1)).reshape(u.shape), 20, cmap="viridis")
-    figure.colorbar(shown, label="new function")
-    mine = data.isel(observation=np.flatnonzero(data["variant"] == NEW))
-    right.plot(mine["u"], mine["v"], "o", color="white", mec="black")
-    for k, (a, b) in enumerate(zip(mine["u"].values, mine["v"].values, strict=True), start=1):
-        right.annotate(str(k), (a, b), textcoords="offset points", xytext=(6, 3), color="white")
-    right.set(xlabel="u", ylabel="v", title="readings of the loop with HierarchicalGP, in their order")
-    OUTPUT.mkdir(exist_ok=True)
-    figure.savefig(OUTPUT / "design_transfer.png", dpi=140)
-    plt.close(figure)
+def draw(curves: dict[str, list[Floats]], new: Variant, data: xr.Dataset, path: Path) -> None:
+    """Regret of all loops; what our loop read of the last new function, and what it doesn't know of it."""
+    with style():
+        size: dict[str, Any] = {"figsize": (PAGE, 2.4), "width_ratios": (1.6, 1, 1)}
+        figure, (left, middle, right) = plt.subplots(1, 3, **size)
+        for name, each in curves.items():
+            colour, line = LOOKS[name]
+            full = [np.concatenate([curve, np.full(EVALUATIONS - len(curve), curve[-1])]) for curve in each]
+            n = np.arange(1, EVALUATIONS + 1)
+            for curve in full:
+                left.step(n, np.maximum(curve, NEAR / 2), line, where="post", color=colour, alpha=0.35, lw=0.6)
+            left.step(n, np.maximum(np.median(full, 0), NEAR / 2), line, where="post", color=colour, lw=1.6, label=name)
+        left.axhline(NEAR, color="0.3", lw=0.6)
+        left.set(xlabel="evaluations (number)", ylabel="regret (σ of the family)")
+        left.set(yscale="log", ylim=(None, 30), title="median of the seeds, and each")
+        left.legend(loc="upper right")
+        axis = np.linspace(0, 1, 60)
+        grid = xr.Dataset(coords={"u": axis, "v": axis})
+        u, v = np.meshgrid(axis, axis, indexing="ij")
+        heights = new(np.stack([u.ravel(), v.ravel()], -1)).reshape(u.shape)
+        truth = xr.DataArray(heights, dims=("u", "v"), coords=grid.coords)
+        std = TOGETHER.fit(data).predict(grid.assign(variant=NEW))["std"]
+        mine = data.isel(observation=np.flatnonzero(data["variant"] == NEW))
+        for ax, values, told in ((middle, truth, "the new function"), (right, std, "its std, at the end")):
+            field(values, x="u", y="v", ax=ax, bar=False, colours="cividis" if ax is middle else "viridis")
+            figure.colorbar(ax.collections[0], ax=ax, label="value (σ)" if ax is middle else "std (σ)", shrink=0.8)
+            look = {"textcoords": "offset points", "fontsize": 7, "color": "white"}
+            ax.plot(mine["u"], mine["v"], "o", color="white", mec="black", mew=0.6)
+            places = np.stack([mine["u"], mine["v"]], -1)
+            for k, (a, b) in enumerate(places):
+                if k and np.abs(places[:k] - (a, b)).max(axis=1).min() < 0.15:
+                    continue  # beside one that has its number
+                ends = {"ha": "right" if a > 0.8 else "left", "va": "top" if b > 0.8 else "bottom"}
+                ax.annotate(str(k + 1), (a, b), xytext=(-3 if a > 0.8 else 3, -2 if b > 0.8 else 2), **ends, **look)
+            ax.tick_params(labelleft=ax is middle)
+            ax.set(title=told, xlabel="u (1)", ylabel="v (1)" if ax is middle else "")
+            ax.set(aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+        letters((left, middle, right))
+        save(figure, path)
 
 
 def main(seeds: int = 3) -> dict[str, list[int]]:
@@ -225,7 +245,8 @@ def main(seeds: int = 3) -> dict[str, list[int]]:
                 told[name] = data
             x = np.random.default_rng([seed, 2]).uniform(0, 1, (EVALUATIONS, 2))
             curves["random search"].append(np.minimum.accumulate(new(x)) - new.minimum())
-    draw(curves, new, told["HierarchicalGP"])
+    OUTPUT.mkdir(exist_ok=True)
+    draw(curves, new, told["HierarchicalGP"], OUTPUT / "design_transfer")
 
     targets = [max(float(curve[-1]), NEAR) for curve in curves["SingleTaskGP"]]
     counts = {name: list(map(needed, each, targets)) for name, each in curves.items()}

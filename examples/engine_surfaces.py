@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -18,7 +19,7 @@ import xarray as xr
 from surrogates import HierarchicalGP, Schema
 from surrogates.datasets import Study, engine_surfaces
 from surrogates.metrics import score
-from surrogates.plots import field
+from surrogates.plots import PAGE, field, save, style
 
 matplotlib.use("Agg")  # no window: the figure goes to a file
 import matplotlib.pyplot as plt
@@ -26,6 +27,7 @@ import matplotlib.pyplot as plt
 OUTPUT = Path(__file__).parent / "output"
 SCHEMA = Schema(inputs=("x", "y"), target="height", task="part", fidelity="gauge")
 WITHOUT_GAUGES = Schema(inputs=("x", "y"), target="height", task="part")
+BARS = {0: "height", 2: "error", 3: "standard deviation"}  # by column of the figure
 ONE_PART = Schema(inputs=("x", "y"), target="height", noise="repeatability")
 
 
@@ -80,26 +82,33 @@ def draw(study: Study, prediction: xr.Dataset, path: Path) -> None:
     """True surface, prediction, error and standard deviation of every part, with the places of the readings."""
     truth = study.truth["height"]
     prediction = prediction.where(truth.notnull())  # bores have no surface
-    error = (prediction["mean"] - truth).assign_attrs(units="um")
-    columns = {"true": truth, "predicted": prediction["mean"], "error": error, "standard deviation": prediction["std"]}
+    mean, std, error = prediction["mean"], prediction["std"], prediction["mean"] - truth
+    heights = (min(float(truth.min()), float(mean.min())), max(float(truth.max()), float(mean.max())))
+    reach = float(abs(error).max())
+    columns = {
+        "true height": (truth, heights, None),
+        "predicted mean": (mean, heights, None),
+        "predicted mean - true height": (error, (-reach, reach), "RdBu_r"),
+        "predicted standard deviation": (std, (0.0, float(std.max())), "viridis"),
+    }
     parts = truth["part"].values
-    figure, axes = plt.subplots(len(parts), 4, figsize=(17, 2.2 * len(parts)), layout="constrained", squeeze=False)
-    for row, part in zip(axes, parts, strict=True):
-        mine = study.observed.where(study.observed["part"] == part, drop=True)
-        heights = [columns[name].sel(part=part) for name in ("true", "predicted")]
-        limits = (min(float(h.min()) for h in heights), max(float(h.max()) for h in heights))
-        for ax, (title, values) in zip(row, columns.items(), strict=True):
-            field(
-                values.sel(part=part).assign_attrs(long_name="height" if title in ("true", "predicted") else title),
-                x="x",
-                y="y",
-                ax=ax,
-                observed=mine if title == "standard deviation" else None,
-                centre=0.0 if title == "error" else None,
-                limits=limits if title in ("true", "predicted") else None,
-            )
-            ax.set(title=f"{part}: {title}", aspect="equal", xlabel="x [mm]", ylabel="y [mm]")
-    figure.savefig(path, dpi=130)
+    with style():
+        size = (PAGE, 0.7 + 0.85 * len(parts))
+        figure, axes = plt.subplots(len(parts), 4, figsize=size, sharex=True, sharey=True, squeeze=False)
+        for k, (title, (values, limits, colours)) in enumerate(columns.items()):
+            for ax, part in zip(axes[:, k], parts, strict=True):
+                mine = study.observed.where(study.observed["part"] == part, drop=True) if k == 3 else None
+                look: dict[str, Any] = {"limits": limits, "colours": colours, "observed": mine, "bar": False}
+                field(values.sel(part=part), x="x", y="y", ax=ax, **look)
+                ax.set(aspect="equal", xlabel="", ylabel="" if k else f"{part}\ny (mm)")
+                ax.set(xticks=(0, 150, 300), yticks=(0, 75, 150))
+            axes[0, k].set_title(title, fontsize=7)
+            axes[-1, k].set_xlabel("x (mm)")
+            if k != 1:  # the first two share theirs
+                below = axes[:, :2] if k == 0 else axes[:, k]
+                bar: dict[str, Any] = {"location": "bottom", "aspect": 45 if k == 0 else 22, "pad": 0.02}
+                figure.colorbar(axes[0, k].collections[0], ax=below, label=f"{BARS[k]} (µm)", **bar)
+        save(figure, path)
 
 
 def main() -> None:
@@ -112,7 +121,7 @@ def main() -> None:
     study = engine_surfaces(seed=0)
     fitted = HierarchicalGP(SCHEMA).fit(study.observed)
     print(fitted.report)
-    draw(study, fitted.predict(study.truth), OUTPUT / "engine_surfaces.png")
+    draw(study, fitted.predict(study.truth), OUTPUT / "engine_surfaces")
     fitted.save(OUTPUT / "engine_surfaces.surrogate")
 
     if full:

@@ -6,8 +6,9 @@ network with a head for each level (`MolecularNet`). Levels differ by scale and 
 process and the line know xTB of the molecules that are asked for, which takes milliseconds to compute; the network knows
 only their structures.
 
-    python examples/molecular_fidelities.py            # about five minutes
+    python examples/molecular_fidelities.py            # two properties, some minutes
     python examples/molecular_fidelities.py --quick    # one property, two sizes: under a minute
+    python examples/molecular_fidelities.py --full     # four properties, four sizes
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from surrogates import HierarchicalGP, MolecularNet, Schema
 from surrogates.datasets import molecules
 from surrogates.gp import Tanimoto
 from surrogates.molecules import DescriptorScaling, molecule_features
+from surrogates.plots import COLOURS, LINES, MARKERS, PAGE, letters, save, style
 
 matplotlib.use("Agg")  # no window: figures go to files
 import matplotlib.pyplot as plt
@@ -92,11 +94,11 @@ def by_line(data: xr.Dataset, name: str, expensive: int) -> Floats:
     return np.asarray(slope * x[TRAIN:] + offset)
 
 
-def study(sizes: tuple[int, ...], properties: tuple[str, ...], seeds: int) -> pd.DataFrame:
+def study(sizes: tuple[int, ...], properties: tuple[str, ...], seeds: range) -> pd.DataFrame:
     """Mean absolute errors of B3LYP values that weren't known, relative to their standard deviation."""
     everything = featured(molecules.fidelities())
     records = []
-    for seed in range(seeds):
+    for seed in seeds:
         order = np.random.default_rng(seed).permutation(everything.sizes["molecule"])[: TRAIN + TEST]
         data = everything.isel(molecule=order)
         for name in properties:
@@ -115,38 +117,41 @@ def study(sizes: tuple[int, ...], properties: tuple[str, ...], seeds: int) -> pd
     return pd.DataFrame(records)
 
 
-def draw(table: pd.DataFrame) -> Path:
-    """Error against the number of expensive labels."""
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """Error against the number of expensive labels: mean over draws of molecules, and their range."""
     names = list(dict.fromkeys(table["property"]))
-    figure, axes = plt.subplots(1, len(names), figsize=(3.4 * len(names), 3.4), sharey=True, squeeze=False)
-    for ax, name in zip(axes[0], names, strict=True):
-        mean = table[table.property == name].groupby(["labels", "method"])["error"].mean().unstack()
-        for method in mean.columns:
-            ax.plot(mean.index, mean[method], "o-", label=method)
-        ax.set(xscale="log", title=name, xlabel="molecules with B3LYP")
-        ax.set_xticks(mean.index, [str(size) for size in mean.index])
-        ax.minorticks_off()
-    axes[0, 0].set(ylabel="mean absolute error / standard deviation", ylim=(0, None))
-    axes[0, -1].legend(fontsize=8)
-    figure.tight_layout()
-    path = OUTPUT / "molecular_fidelities.png"
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-    return path
+    with style():
+        figure, axes = plt.subplots(1, len(names), figsize=(PAGE, 2.7), sharey=True, squeeze=False)
+        for ax, name in zip(axes[0], names, strict=True):
+            grouped = table[table.property == name].groupby(["labels", "method"])["error"]
+            mean, least, most = (part.unstack() for part in (grouped.mean(), grouped.min(), grouped.max()))
+            for k, method in enumerate(mean.columns):
+                reach = [mean[method] - least[method], most[method] - mean[method]]
+                look = {"color": COLOURS[k], "fmt": MARKERS[k] + LINES[k], "elinewidth": 0.8, "label": method}
+                ax.errorbar(mean.index * 1.04 ** (k - 1.5), mean[method], reach, **look)
+            ax.set(xscale="log", title=name, xlabel="B3LYP (molecules)")
+            ax.set_xticks(mean.index, [str(size) for size in mean.index])
+            ax.minorticks_off()
+        axes[0, 0].set(ylabel="mean absolute error / std (1)", ylim=(0, 1.05 * table["error"].max()))
+        letters(axes[0])
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        save(figure, path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one property, two sizes")
-    quick = parser.parse_args().quick
+    parser.add_argument("--full", action="store_true", help="four properties, four sizes")
+    options = parser.parse_args()
     OUTPUT.mkdir(exist_ok=True)
     warnings.simplefilter("ignore")
-    sizes = (25, 100) if quick else (25, 50, 100, 200)
-    properties = ("gap",) if quick else ("gap", "homo", "lumo", "dipole")
-    table = study(sizes, properties, 1 if quick else 2)
+    sizes = (25, 100) if options.quick else (25, 50, 100, 200) if options.full else (25, 70, 200)
+    properties = ("gap",) if options.quick else ("gap", "homo", "lumo", "dipole") if options.full else ("gap", "dipole")
+    table = study(sizes, properties, range(1 if options.quick else 2))
     mean = table.groupby(["property", "labels", "method"])["error"].mean().unstack()
     print(f"\nmean absolute error of B3LYP / its standard deviation, {TEST} molecules\n{mean.round(3).to_string()}")
-    print(f"\nfigure: {draw(table)}")
+    draw(table, OUTPUT / "molecular_fidelities")
+    print(f"\nfigure: {OUTPUT / 'molecular_fidelities.png'}")
     assert (mean["process, three levels"] < mean["B3LYP alone"]).all()
 
 

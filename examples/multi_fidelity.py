@@ -6,7 +6,7 @@ the precise one. Boiling points of open-chain molecules of carbon, hydrogen and 
 groups for all molecules, and measured for a few (tables of the package `chemicals`, extra `molecule-data`); a model sees
 eight counts of a molecule's parts.
 
-    python examples/multi_fidelity.py            # about three minutes
+    python examples/multi_fidelity.py            # a minute and a half on an idle core
     python examples/multi_fidelity.py --quick    # two sizes, two draws
 """
 
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from surrogates import MultiFidelityGP, Schema
 from surrogates.datasets import MultiFidelityFunction, forrester, molecules, nonlinear_sine
 from surrogates.metrics import rmse
+from surrogates.plots import COLOURS, PAGE, letters, save, style
 
 matplotlib.use("Agg")  # no window: the figure goes to a file
 import matplotlib.pyplot as plt
@@ -46,8 +47,7 @@ PARTS = {
     "double": "C=C",
     "triple": "C#C",
 }
-# Okabe & Ito (2008): told apart by readers with any kind of colour vision
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "0.45"
+BLUE, ORANGE, GREEN, GREY = *COLOURS[:3], "0.45"
 Floats = NDArray[np.float64]
 
 
@@ -125,42 +125,59 @@ def study(sizes: tuple[int, ...], draws: int) -> tuple[pd.DataFrame, pd.DataFram
 
 def draw_function(ax: Axes, title: str, data: xr.Dataset, alone: xr.Dataset, both: xr.Dataset) -> None:
     """Truth, readings, and two answers with their 95 % intervals."""
-    for answer, colour, label in ((alone, ORANGE, "precise values alone"), (both, BLUE, "both")):
+    answers = ((alone, ORANGE, "--", "precise values alone"), (both, BLUE, "-", "cheap and precise"))
+    for answer, colour, line, label in answers:
         low, high = (answer["mean"] + sign * 1.96 * answer["std"] for sign in (-1, 1))
         ax.fill_between(answer["x"], low, high, color=colour, alpha=0.2, linewidth=0)
-        ax.plot(answer["x"], answer["mean"], color=colour, label=f"{label}, 95 %")
-    ax.plot(both["x"], both["y"], "k--", linewidth=1, label="truth")
+        ax.plot(answer["x"], answer["mean"], line, color=colour, label=f"{label}, 95 %")
+    ax.plot(both["x"], both["y"], "k:", label="truth")
     for level, label, marker, colour in (("low", "cheap", "x", GREY), ("high", "precise", "o", "black")):
         mine = data.isel(sample=data["fidelity"].to_numpy() == level)
-        ax.scatter(mine["x"], mine["y"], s=18, zorder=3, label=label, marker=marker, color=colour)
+        ax.scatter(mine["x"], mine["y"], s=10, zorder=3, label=label, marker=marker, color=colour, linewidths=0.8)
     heights = np.concatenate([both["y"].to_numpy(), data["y"].to_numpy()])
-    margin = 0.1 * float(np.ptp(heights))
-    ax.set(title=title, xlabel="x [1]", ylabel="y [1]")
-    ax.set_ylim(heights.min() - margin, heights.max() + margin)
-    ax.legend(fontsize=7)
+    span = float(np.ptp(heights))
+    ax.set(title=title, xlabel="x (1)", ylabel="y (1)")
+    ax.set_ylim(heights.min() - 0.1 * span, heights.max() + 0.85 * span)  # the legend hides nothing
+    ax.legend(loc="upper left", ncols=2)
 
 
 def draw_boiling_points(parity: Axes, errors: Axes, table: pd.DataFrame, shown: pd.DataFrame) -> None:
     """Predicted over measured values of one draw, and mean errors over the number of measurements."""
     parity.plot([150, 700], [150, 700], color="black", linewidth=0.8)
-    parity.scatter(shown["truth"], shown["alone"], s=9, color=ORANGE, marker="x", label="measured alone")
-    look: dict[str, Any] = {"fmt": "o", "markersize": 3, "elinewidth": 0.4, "color": BLUE}
+    parity.scatter(shown["truth"], shown["alone"], s=7, color=ORANGE, marker="x", lw=0.6, label="measured alone")
+    look: dict[str, Any] = {"fmt": "o", "markersize": 2, "elinewidth": 0.4, "capsize": 0, "color": BLUE}
     parity.errorbar(shown["truth"], shown["both"], 1.96 * shown["std"], label="both, 95 % of a measurement", **look)
-    parity.set(title=f"{LEAST} measured boiling points", xlabel="measured [K]", ylabel="predicted [K]")
-    parity.set(xlim=(150, 700), ylim=(100, 750))
-    parity.legend(fontsize=7)
-    colours = {"measured alone": ORANGE, "Joback's estimate": GREY, "line through the estimate": GREEN, "both": BLUE}
+    parity.set(title=f"{LEAST} measured boiling points", xlabel="measured (K)", ylabel="predicted (K)")
+    parity.set(xlim=(150, 700), ylim=(100, 850))
+    parity.legend(loc="upper left")
+    looks = {
+        "measured alone": (ORANGE, "s--"),
+        "Joback's estimate": (GREY, "x:"),
+        "line through the estimate": (GREEN, "^-."),
+        "both": (BLUE, "o-"),
+    }
     grouped = table.groupby(["measured", "method"])["error"]
     mean, least, most = (part.unstack() for part in (grouped.mean(), grouped.min(), grouped.max()))
-    for k, (method, colour) in enumerate(colours.items()):
+    for k, (method, (colour, line)) in enumerate(looks.items()):
         places = mean.index.to_numpy() * 1.03 ** (k - 1.5)
         reach = [mean[method] - least[method], most[method] - mean[method]]
-        errors.errorbar(places, mean[method], reach, fmt="o-", capsize=2, color=colour, label=method)
-    errors.set(title="mean and range over draws", xlabel="measured boiling points", xscale="log", ylim=(0, None))
-    errors.set(ylabel="mean absolute error [K]")
+        errors.errorbar(places, mean[method], reach, fmt=line, color=colour, label=method, elinewidth=0.8)
+    errors.set(title=f"mean and range of {table['draw'].nunique()} draws", xscale="log", ylim=(0, None))
+    errors.set(xlabel="boiling points measured (number)", ylabel="mean absolute error (K)")
     errors.set_xticks(mean.index, [str(size) for size in mean.index])
     errors.minorticks_off()
-    errors.legend(fontsize=7)
+    errors.legend()
+
+
+def draw(answers: list[tuple[str, Any, Any, Any]], table: pd.DataFrame, shown: pd.DataFrame, path: Path) -> None:
+    """Both functions above the boiling points."""
+    with style():
+        figure, axes = plt.subplots(2, 2, figsize=(PAGE, 5.4))
+        for ax, answer in zip(axes[0], answers, strict=True):
+            draw_function(ax, *answer)
+        draw_boiling_points(axes[1, 0], axes[1, 1], table, shown)
+        letters(axes.ravel())
+        save(figure, path)
 
 
 def main() -> None:
@@ -171,17 +188,14 @@ def main() -> None:
     OUTPUT.mkdir(exist_ok=True)
     warnings.simplefilter("ignore")  # the reports below have them
 
-    figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
-    ratios = {}
-    for ax, function, counts in ((axes[0, 0], forrester, (12, 5)), (axes[0, 1], nonlinear_sine, (40, 12))):
+    ratios, answers = {}, []
+    for function, counts in ((forrester, (12, 5)), (nonlinear_sine, (40, 12))):
         data, alone = by_function(function, counts, "ignore")
         _, both = by_function(function, counts, "auto")
         ratios[function.name] = rmse(both["y"], both["mean"]) / rmse(alone["y"], alone["mean"])
-        draw_function(ax, f"{function.name}: {counts[0]} cheap, {counts[1]} precise", data, alone, both)
+        answers.append((f"{function.name}: {counts[0]} cheap, {counts[1]} precise values", data, alone, both))
     table, shown = study((LEAST, 40) if quick else (LEAST, 20, 40, 80), 2 if quick else 5)
-    draw_boiling_points(axes[1, 0], axes[1, 1], table, shown)
-    figure.savefig(OUTPUT / "multi_fidelity.png", dpi=140)
-    plt.close(figure)
+    draw(answers, table, shown, OUTPUT / "multi_fidelity")
     table.to_csv(OUTPUT / "multi_fidelity.csv", index=False)
 
     mean = table.groupby(["measured", "method"])["error"].mean().unstack()

@@ -12,6 +12,7 @@ import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -24,6 +25,7 @@ from torch import Tensor
 from surrogates import OptimalControlNet
 from surrogates.control import FamilyRoad, FeatureRoad, FittedControl, PaperRoad, TasksRoad
 from surrogates.physics.optimal_control import Family, Problem, named_problem, problem_names, solve
+from surrogates.plots import COLOURS, COLUMN, PAGE, letters, save, style
 from surrogates.training import WEIGHTINGS, Adam
 
 matplotlib.use("Agg")  # no window: the figures go to files
@@ -108,26 +110,39 @@ def weighting_study(names: Sequence[str], weightings: Sequence[str], seeds: rang
     return table.set_index(["problem", "weighting"])
 
 
-def draw_single(net: FittedControl, paper: FittedControl, truth: xr.Dataset, path: Path) -> None:
-    """Trajectories of both networks on the truth, their errors, and the weights of the paper's losses over training."""
-    figure, axes = plt.subplots(1, 4, figsize=(17, 3.6), layout="constrained")
-    ours, soft = net.predict(certify=False), paper.predict(certify=False)
-    for ax, name in zip(axes, ("x", "u"), strict=False):
-        ax.plot(truth["time"], truth[name], color="0.6", linewidth=4, label="solver")
-        ax.plot(ours["time"], ours[name], color="#0072B2", label="default road")
-        ax.plot(soft["time"], soft[name], color="#D55E00", linestyle="--", label="paper mode")
-        handles = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))  # one entry for all components
-        ax.legend(handles.values(), handles.keys())
-        ax.set(xlabel="time", ylabel=name, title=f"van der Pol: {name}")
-    for answer, label, colour in ((ours, "default road", "#0072B2"), (soft, "paper mode", "#D55E00")):
-        axes[2].semilogy(answer["time"], np.abs(answer["u"] - truth["u"]) + 1e-17, color=colour, label=label)
-    axes[2].set(xlabel="time", ylabel="|error of u|", title="error of the control")
-    axes[2].legend()
-    for name, weights in paper.report.weights.items():
-        axes[3].semilogy(np.linspace(0, paper.report.figures["steps"], len(weights)), weights, label=name)
-    axes[3].set(xlabel="step", ylabel="weight", title="paper mode: weights of the losses")
-    axes[3].legend(fontsize="small")
-    figure.savefig(path, dpi=130)
+def draw_single(net: FittedControl, paper: FittedControl, truth: xr.Dataset, table: pd.DataFrame, path: Path) -> None:
+    """Trajectories of both networks on the truth, their errors, and the errors of all roads with their certificates."""
+    answers = {"default road": net.predict(certify=True), "paper mode": paper.predict(certify=True)}
+    looks = {"default road": {"color": COLOURS[0], "ls": "-"}, "paper mode": {"color": COLOURS[1], "ls": "--"}}
+    with style():
+        figure, axes = plt.subplots(2, 2, figsize=(PAGE, 4.6))
+        for ax, name, quantity in zip(axes[0], "xu", ("state x", "control u"), strict=True):
+            ax.plot(truth["time"], truth[name], color="0.7", linewidth=3.5, label="solver")
+            for road, answer in answers.items():
+                ax.plot(answer["time"], answer[name], label=road, **looks[road])
+            handles = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))  # one entry for all components
+            ax.legend(handles.values(), handles.keys())
+            ax.set(xlabel="time (1)", ylabel=f"{quantity} (1)", title=f"van der Pol: {quantity}")
+        ax = axes[1, 0]
+        size = float(np.sqrt((truth["u"] ** 2).mean()))
+        for road, answer in answers.items():
+            ax.semilogy(answer["time"], np.abs(answer["u"] - truth["u"]) + 1e-17, label=road, **looks[road])
+            certified = float(answer["error"])
+            if np.isfinite(certified):
+                look = {"color": looks[road]["color"], "ls": ":"}
+                ax.axhline(certified * size, label=f"certified, {certified * size:.0e}", **look)
+        ax.set(xlabel="time (1)", ylabel="|error of u| (1)", title="error of the control", ylim=(1e-15, 1e5))
+        ax.set_yticks([1e-15, 1e-10, 1e-5, 1e0])
+        ax.legend(loc="upper left", ncols=2)
+        ax = axes[1, 1]
+        places = np.arange(len(table))[::-1]
+        ax.plot(table["error of u"], places, "o", color=COLOURS[0], label="error of u")
+        ax.plot(table["certified error of u"], places, "x", color="black", ms=5, label="certified, without the truth")
+        ax.set(xscale="log", xlabel="relative error of u (1)", title="all roads", ylim=(-0.5, len(table) + 0.9))
+        ax.set_yticks(places, table.index)
+        ax.legend(loc="upper left")
+        letters(axes.ravel())
+        save(figure, path)
 
 
 def family_curve(problem: Problem, box: Sequence[tuple[float, float]], budgets: Sequence[int]) -> pd.DataFrame:
@@ -171,16 +186,26 @@ def family_curve(problem: Problem, box: Sequence[tuple[float, float]], budgets: 
 
 def draw_family(table: pd.DataFrame, path: Path) -> None:
     """Error against offline seconds."""
-    figure, ax = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
-    for name, colour in (
-        ("error of u, median", "#0072B2"),
-        ("error of u, largest", "#D55E00"),
-        ("polished, largest", "#009E73"),
-    ):
-        ax.loglog(table["offline [s]"], table[name], "o-", color=colour, label=name)
-    ax.set(xlabel="offline cost [s]", ylabel="relative error of u", title="van der Pol from any initial state")
-    ax.legend()
-    figure.savefig(path, dpi=130)
+    looks = {
+        "error of u, median": ("median and largest of 25 cases", COLOURS[0], "o-"),
+        "certified, median": ("certified, median of 200 cases", COLOURS[1], "s--"),
+        "polished, largest": ("polished by one Newton step, largest of 200", COLOURS[2], "^:"),
+    }
+    with style():
+        figure, ax = plt.subplots(figsize=(COLUMN, 2.8))
+        for name, (told, colour, line) in looks.items():
+            reach = None
+            if name == "error of u, median":
+                reach = [0 * table[name], table["error of u, largest"] - table[name]]
+            ax.errorbar(table["offline [s]"], table[name], reach, fmt=line, color=colour, label=told)
+        for cases, row in table.iterrows():
+            at: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center", "fontsize": 7}
+            ax.annotate(f"{cases} cases", (row["offline [s]"], row["error of u, median"]), **at)
+        ax.set(yscale="log", xlabel="offline cost (s)", ylabel="relative error of u (1)", ylim=(1e-17, 1e3))
+        ax.set(title="van der Pol from any initial state")
+        ax.margins(x=0.2)
+        ax.legend(loc="upper left")
+        save(figure, path)
 
 
 def oscillator(damping: float) -> Family:
@@ -243,13 +268,13 @@ def main() -> None:
     ours = OptimalControlNet().fit(problem)
     paper = OptimalControlNet(method="paper", paper=paper_road(options.steps)).fit(problem)
     truth = solve(problem, tolerance=1e-11)
-    draw_single(ours, paper, truth, OUTPUT / "optimal_control.png")
+    draw_single(ours, paper, truth, table.loc[["van_der_pol"]].droplevel("problem"), OUTPUT / "optimal_control")
 
     curve = family_curve(problem, [(-1.5, 1.5), (-1.5, 1.5)], (256, 512, 1024))
     print("\nvan der Pol from any initial state in [-1.5, 1.5]²:\n")
     print(curve.T.map("{:.3g}".format).to_string())
     curve.to_csv(OUTPUT / "optimal_control_family.csv")
-    draw_family(curve, OUTPUT / "optimal_control_family.png")
+    draw_family(curve, OUTPUT / "optimal_control_family")
     if options.full:
         print("\na new task outside the range of four known ones:\n")
         print(transfer(range(3)).to_string())

@@ -1,31 +1,85 @@
 """Pictures of predictions and of how far they can be trusted.
 
 Each function draws into `ax`, or into axes of a new figure, and returns the axes. Labels carry the units found in
-``attrs``. matplotlib is imported on the first call: it comes with the extra ``plots``.
+``attrs``. New figures have the `style` of papers and the width of a column; axes that are given keep their own.
+matplotlib is imported on the first call: it comes with the extra ``plots``.
+
+    with style():
+        figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5))
+        slices(prediction, x="speed", task="machine", ax=axes[0])
+    save(figure, "wear")  # wear.pdf and wear.png
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
-from surrogates.errors import DataError, missing_extra
+from surrogates.errors import DataError
+from surrogates.figures import (
+    COLOURS,
+    COLUMN,
+    DIFFERENCES,
+    GREY,
+    LINES,
+    MARKERS,
+    PAGE,
+    PALE,
+    SPREADS,
+    VALUES,
+    label,
+    letters,
+    new_figure,
+    save,
+    style,
+)
 from surrogates.metrics import readings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe & Ito (2008): told apart by readers with any kind of colour vision; black is kept for data
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
-_STYLES = ("-", "--", ":", "-.")
-_GREY = "0.6"
+__all__ = [
+    "COLOURS",
+    "COLUMN",
+    "LINES",
+    "MARKERS",
+    "PAGE",
+    "calibration",
+    "field",
+    "field_with_uncertainty",
+    "label",
+    "letters",
+    "parity",
+    "residuals",
+    "save",
+    "slices",
+    "style",
+]
+
+_P = ParamSpec("_P")
+_A = TypeVar("_A")
 
 
+def _styled(draw: Callable[_P, _A]) -> Callable[_P, _A]:
+    """`draw`, whose new figures have our style; it leaves axes that it is given in theirs."""
+
+    @functools.wraps(draw)
+    def drawn(*args: _P.args, **kwargs: _P.kwargs) -> _A:
+        if kwargs.get("ax") is not None or kwargs.get("axes") is not None:
+            return draw(*args, **kwargs)
+        with style():
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+@_styled
 def field(
     values: xr.DataArray,
     *,
@@ -35,6 +89,8 @@ def field(
     observed: xr.Dataset | xr.DataArray | None = None,
     centre: float | None = None,
     limits: tuple[float, float] | None = None,
+    colours: str | None = None,
+    bar: bool = True,
 ) -> Axes:
     """A two-dimensional field as coloured cells around its points.
 
@@ -46,7 +102,9 @@ def field(
     observed : has `x` and `y` as variables or coordinates; a dot is drawn at each place. Of a DataArray only those
         places where it isn't NaN
     centre : value that a diverging colour map has in its middle (zero, for a difference); None: a sequential map
-    limits : values at the ends of a sequential map, to compare fields; None: those of `values`
+    limits : values at the ends of the map, to compare fields; None: those of `values`
+    colours : name of another colour map of matplotlib; None: cividis, or RdBu_r around a centre
+    bar : whether there is a colour bar
 
     Raises
     ------
@@ -68,21 +126,30 @@ def field(
     ordered = values.transpose(up.dims[0], across.dims[0]).sortby([values[x], values[y]])
     ax = _axes(ax)
     low, high = limits if limits is not None else (None, None)
-    if centre is not None:
+    if limits is None and centre is not None:
         reach = float(np.nanmax(np.abs(values.values - centre), initial=0.0))
         low, high = centre - reach, centre + reach
-    colours = "cividis" if centre is None else "RdBu_r"
+    colours = colours or (VALUES if centre is None else DIFFERENCES)
     mesh = ax.pcolormesh(
-        _edges(across.values), _edges(up.values), ordered.values, shading="flat", cmap=colours, vmin=low, vmax=high
+        _edges(across.values),
+        _edges(up.values),
+        ordered.values,
+        shading="flat",
+        cmap=colours,
+        vmin=low,
+        vmax=high,
+        rasterized=True,  # cells of a vector picture show hairlines between them
     )
-    ax.figure.colorbar(mesh, ax=ax, label=_label(values))
+    if bar:
+        ax.figure.colorbar(mesh, ax=ax, label=_label(values))
     if observed is not None:
         horizontal, vertical = _columns(observed, x, y)
-        ax.scatter(horizontal, vertical, s=12, c="white", edgecolors="black")
+        ax.scatter(horizontal, vertical, s=10, c="white", edgecolors="black", linewidths=0.6)
     ax.set(xlabel=_label(values[x]), ylabel=_label(values[y]))
     return ax
 
 
+@_styled
 def field_with_uncertainty(
     prediction: xr.Dataset,
     *,
@@ -94,14 +161,16 @@ def field_with_uncertainty(
     """The predicted mean and its standard deviation side by side; parameters and errors as in `field`."""
     _require(prediction, "mean", "std")
     if axes is None:
-        first, second = _new_figure(2).axes
+        first, second = new_figure(2, width=PAGE).axes
         axes = (first, second)
-    for ax, name, title in zip(axes, ("mean", "std"), ("mean", "standard deviation"), strict=True):
-        field(prediction[name], x=x, y=y, ax=ax, observed=observed)
+    titles, maps = ("mean", "standard deviation"), (VALUES, SPREADS)
+    for ax, name, title, colours in zip(axes, ("mean", "std"), titles, maps, strict=True):
+        field(prediction[name], x=x, y=y, ax=ax, observed=observed, colours=colours)
         ax.set_title(title)
     return axes
 
 
+@_styled
 def slices(
     prediction: xr.Dataset,
     *,
@@ -138,22 +207,25 @@ def slices(
             f"the mean has the dims {mean.dims}, a slice has {sorted(map(str, wanted))}; choose with .sel(...)"
         )
     ax = _axes(ax)
-    for look, label, curve in _each(prediction, task):
+    handles: dict[str, tuple[Any, ...]] = {}
+    for look, marker, name, curve in _each(prediction, task):
         curve = curve.sortby(x)
-        at, μ, σ = (curve[name].values for name in (x, "mean", "std"))
-        ax.plot(at, μ, label=label, **look)
-        ax.fill_between(at, μ - 2 * σ, μ + 2 * σ, color=look["color"], alpha=0.2, linewidth=0)
+        at, μ, σ = (curve[part].values for part in (x, "mean", "std"))
+        band = ax.fill_between(at, μ - 2 * σ, μ + 2 * σ, color=look["color"], alpha=0.2, linewidth=0)
+        handles[str(name)] = (band, *ax.plot(at, μ, **look))
         if truth is not None:
-            ax.plot(*_of_task(truth, x, task, label), color="black", linewidth=0.8)
+            ax.plot(*_of_task(truth, x, task, name), color="black", linewidth=0.8)
         if observed is not None:
-            at, seen = _of_task(observed, x, task, label)
-            ax.scatter(at, seen, s=12, color=look["color"], edgecolors="black", zorder=3)
+            at, seen = _of_task(observed, x, task, name)
+            dots = ax.scatter(at, seen, s=12, color=look["color"], marker=marker, ec="black", linewidths=0.5, zorder=3)
+            handles[str(name)] += (dots,)
     ax.set(xlabel=_label(mean[x]), ylabel=_label(mean))
     if task is not None:
-        ax.legend(title=task)
+        ax.legend(handles.values(), handles.keys(), title=task)
     return ax
 
 
+@_styled
 def parity(truth: xr.DataArray, prediction: xr.Dataset, *, ax: Axes | None = None, noise: bool = True) -> Axes:
     """Predicted against observed, with bars of ± 2 standard deviations; a perfect prediction lies on the diagonal.
 
@@ -161,13 +233,14 @@ def parity(truth: xr.DataArray, prediction: xr.Dataset, *, ax: Axes | None = Non
     """
     y, μ, σ = readings(truth, prediction, noise=noise).observed()
     ax = _axes(ax)
-    ax.errorbar(y, μ, yerr=2 * σ, fmt="o", markersize=3, color=COLOURS[0], ecolor=_GREY, elinewidth=0.8)
+    ax.errorbar(y, μ, yerr=2 * σ, fmt="o", markersize=3, color=COLOURS[0], ecolor=GREY, elinewidth=0.6)
     ax.axline((float(y.mean()), float(y.mean())), slope=1, color="black", linewidth=0.8)
     name, unit = _name(truth), _unit(truth) or _unit(prediction["mean"])
-    ax.set(xlabel=f"observed {name}{unit}", ylabel=f"predicted {name}{unit}")
+    ax.set(xlabel=label(f"observed {name}", unit), ylabel=label(f"predicted {name}", unit))
     return ax
 
 
+@_styled
 def calibration(truth: xr.DataArray, prediction: xr.Dataset, *, ax: Axes | None = None, noise: bool = True) -> Axes:
     """Share of readings inside the central intervals against the share promised, for all levels.
 
@@ -182,14 +255,16 @@ def calibration(truth: xr.DataArray, prediction: xr.Dataset, *, ax: Axes | None 
     inside = 2 * norm.cdf(np.abs(y - μ) / σ) - 1  # (n,) level of the narrowest central interval that holds the reading
     empirical = np.searchsorted(np.sort(inside), nominal, side="right") / len(y)
     low, high = (binom.ppf(q, len(y), nominal) / len(y) for q in (0.025, 0.975))
-    ax.fill_between(nominal, np.maximum(low, 0), high, color=_GREY, alpha=0.4, linewidth=0, label="95 % if calibrated")
+    ax.fill_between(nominal, np.maximum(low, 0), high, color=PALE, linewidth=0, label="95 % if calibrated")
     ax.plot([0, 1], [0, 1], color="black", linewidth=0.8)
     ax.plot(nominal, empirical, color=COLOURS[0], label=f"{len(y)} readings")
-    ax.set(xlabel="nominal coverage [1]", ylabel="empirical coverage [1]", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    ax.set(xlabel=label("nominal coverage", "1"), ylabel=label("empirical coverage", "1"))
+    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     ax.legend()
     return ax
 
 
+@_styled
 def residuals(loo: xr.Dataset, *, task: str | None = None, ax: Axes | None = None) -> Axes:
     """Leave-one-out residuals over their standard deviations, reading by reading; 95 % should lie within ± 2.
 
@@ -215,28 +290,20 @@ def residuals(loo: xr.Dataset, *, task: str | None = None, ax: Axes | None = Non
     flat = xr.broadcast(z, z if task is None else loo[task])
     heights, labels = flat[0].values.ravel(), flat[1].values.ravel()
     number = np.arange(1, heights.size + 1)
-    for k, label in enumerate([None] if task is None else dict.fromkeys(labels.tolist())):
-        chosen = slice(None) if task is None else labels == label
-        ax.scatter(number[chosen], heights[chosen], s=12, color=COLOURS[k % len(COLOURS)], label=label)
+    for k, name in enumerate([None] if task is None else dict.fromkeys(labels.tolist())):
+        chosen = slice(None) if task is None else labels == name
+        look: dict[str, Any] = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+        ax.scatter(number[chosen], heights[chosen], s=12, label=name, **look)
     for height in (-2, 0, 2):
         ax.axhline(height, color="black", linewidth=0.8, linestyle="-" if height == 0 else "--")
-    ax.set(xlabel="number of the reading", ylabel="leave-one-out residual / std [1]")
+    ax.set(xlabel=label("reading", "number"), ylabel=label("leave-one-out residual / std", "1"))
     if task is not None:
         ax.legend(title=task)
     return ax
 
 
-def _new_figure(columns: int) -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError:
-        raise missing_extra("matplotlib", "plots") from None
-    figure, _ = plt.subplots(1, columns, layout="constrained", figsize=(5 * columns, 4))
-    return figure
-
-
 def _axes(ax: Axes | None) -> Axes:
-    chosen: Axes = _new_figure(1).axes[0] if ax is None else ax
+    chosen: Axes = new_figure().axes[0] if ax is None else ax
     return chosen
 
 
@@ -244,12 +311,12 @@ def _name(array: xr.DataArray) -> str:
     return str(array.attrs.get("long_name", array.name if array.name is not None else "value"))
 
 
-def _unit(array: xr.DataArray) -> str:
-    return f" [{array.attrs['units']}]" if "units" in array.attrs else ""
+def _unit(array: xr.DataArray) -> str | None:
+    return str(array.attrs["units"]) if "units" in array.attrs else None
 
 
 def _label(array: xr.DataArray) -> str:
-    return _name(array) + _unit(array)
+    return label(_name(array), _unit(array))
 
 
 def _require(data: xr.Dataset | xr.DataArray, *names: str) -> None:
@@ -280,15 +347,15 @@ def _edges(centres: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([centres[:1] - half[:1], centres[:-1] + half, centres[-1:] + half[-1:]])
 
 
-def _each(prediction: xr.Dataset, task: str | None) -> Iterator[tuple[dict[str, Any], Any, xr.Dataset]]:
-    """Look, label and data of each task's curve; colours repeat with another line style."""
+def _each(prediction: xr.Dataset, task: str | None) -> Iterator[tuple[dict[str, Any], str, Any, xr.Dataset]]:
+    """Colour and line, marker, label and data of each task's curve; each cue by itself tells neighbours apart."""
     if task is None:
-        yield {"color": COLOURS[0]}, None, prediction
+        yield {"color": COLOURS[0]}, MARKERS[0], None, prediction
         return
     (dim,) = prediction[task].dims
-    for k, label in enumerate(prediction[task].values.tolist()):
-        style = _STYLES[k // len(COLOURS) % len(_STYLES)]
-        yield {"color": COLOURS[k % len(COLOURS)], "linestyle": style}, label, prediction.isel({dim: k})
+    for k, name in enumerate(prediction[task].values.tolist()):
+        look = {"color": COLOURS[k % len(COLOURS)], "linestyle": LINES[k % len(LINES)]}
+        yield look, MARKERS[k % len(MARKERS)], name, prediction.isel({dim: k})
 
 
 def _of_task(values: xr.DataArray, x: str, task: str | None, label: object) -> list[NDArray[Any]]:

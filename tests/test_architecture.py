@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 
 GROUND = {"errors", "counts", "random", "progress", "structures"}
 BASE = GROUND | {"schema", "units", "posterior", "scaling", "linalg", "metrics", "report", "persistence", "plots"}
-BASE |= {"labels", "variables", "vectors", "calibration", "health", "explore"}
+BASE |= {"figures", "labels", "variables", "vectors", "calibration", "health", "explore"}
 FAMILIES = {"gp", "control", "battery", "molecules"}
 BELOW_DESIGN = BASE | {"training", "networks"} | FAMILIES
 TOP = {"loading", "__init__", "__main__", "cli"}

@@ -74,7 +74,7 @@ def test_optimal_control_families_pay_after_few_queries(control: tuple[str, Path
 
 @pytest.mark.slow
 def test_virtual_battery_meets_newcomers_and_keeps_its_promises(tmp_path: Path) -> None:
-    printed, output = run("virtual_battery.py", tmp_path, "--quick")
+    printed, output = run("virtual_battery.py", tmp_path)
     table = pd.read_csv(output / "virtual_battery.csv", index_col=0, header=[0, 1])
     ours, alone = (table["K"].T[name].to_numpy(dtype=np.float64) for name in ("VirtualBatteryNet", "ARX(8), own data"))
     assert (ours < alone).all()
@@ -94,7 +94,7 @@ def test_molecular_properties_shares_what_helps(tmp_path: Path) -> None:
     assert (change < 0.02).all()
     assert change.min() < 0
     assert "one more property from 32 labels" in printed
-    for name in ("molecular_properties.png", "molecular_affinity.png"):
+    for name in ("molecular_properties.png", "molecular_properties_affinity.png"):
         assert (output / name).stat().st_size > 30_000
     net = load(output / "molecular_properties.surrogate")
     assert net.predict(["CCO"]).sel(property="boiling_point")["mean"].item() == pytest.approx(351.4, abs=60)

@@ -236,9 +236,9 @@ def test_the_figure_has_six_panels_with_units() -> None:
 
     figure = review(left_out(60, spread=2.0), SCHEMA, VOCABULARY, smoothing=smoothing(60)).plot()
     labels = [(ax.get_xlabel(), ax.get_ylabel()) for ax in figure.axes]
-    assert labels[0] == ("observed y [K]", "left-out mean ± 2 std [K]")
-    assert labels[1] == ("left-out mean [K]", "left-out residual / std [1]")
-    assert labels[5][0] == "left-out RMSE [K]"
+    assert labels[0] == ("observed y (K)", "left-out mean ± 2 std (K)")
+    assert labels[1] == ("left-out mean (K)", "left-out residual / std (1)")
+    assert labels[5][0] == "left-out RMSE (K)"
     assert len(labels) == 6
     inside = np.asarray(figure.axes[3].lines[1].get_ydata())  # the share inside the 50 % interval
     z = (left_out(60, spread=2.0)["residual"] / left_out(60)["std"]).to_numpy()

@@ -74,15 +74,15 @@ def test_a_field_shows_the_values_in_cells_around_their_points(grid: xr.Dataset)
     corners = np.asarray(mesh(ax).get_coordinates())
     np.testing.assert_array_equal(corners[0, :, 0], [-0.5, 0.5, 2.0, 4.0])
     np.testing.assert_array_equal(corners[:, 0, 1], [5.0, 15.0, 25.0, 35.0, 45.0])
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("feed [mm]", "y [mm]")
-    assert [other.get_ylabel() for other in ax.figure.axes if other is not ax] == ["height [um]"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("feed (mm)", "y (mm)")
+    assert [other.get_ylabel() for other in ax.figure.axes if other is not ax] == ["height (µm)"]
 
 
 def test_a_field_can_be_turned_and_in_any_order(grid: xr.Dataset) -> None:
     values = grid["mean"].isel(part=0)
     ax = plots.field(values.isel(x=[2, 0, 1], y=slice(None, None, -1)), x="y", y="x")
     np.testing.assert_array_equal(shown(mesh(ax)), values.transpose("x", "y").values)
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("y [mm]", "feed [mm]")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("y (mm)", "feed (mm)")
 
 
 def test_a_field_may_have_coordinates_other_than_its_dims_one_row_and_gaps(grid: xr.Dataset) -> None:
@@ -163,7 +163,7 @@ def test_slices_draw_a_curve_and_a_band_of_two_std_for_each_task(grid: xr.Datase
         for at, low, high in zip(cut["x"].values, mean - 2 * std, mean + 2 * std, strict=True):
             heights = outline[outline[:, 0] == at, 1]
             np.testing.assert_allclose([heights.min(), heights.max()], [low, high])
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("feed [mm]", "height [um]")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("feed (mm)", "height (µm)")
     legend = ax.get_legend()
     assert legend is not None
     assert legend.get_title().get_text() == "part"
@@ -222,7 +222,7 @@ def test_parity_puts_predictions_over_readings(grid: xr.Dataset) -> None:
     np.testing.assert_allclose(container[0].get_ydata(), order["mean"].values.ravel()[seen])
     lengths = [segment[1, 1] - segment[0, 1] for segment in container[2][0].get_segments()]
     np.testing.assert_allclose(lengths, 4 * np.hypot(order["std"].values, 0.2).ravel()[seen])
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("observed height [um]", "predicted height [um]")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("observed height (µm)", "predicted height (µm)")
     diagonal = ax.lines[-1]
     assert diagonal.get_slope() == 1  # type: ignore[attr-defined]
     x, y = diagonal.get_xy1()  # type: ignore[attr-defined]
@@ -238,7 +238,7 @@ def test_calibration_counts_the_readings_in_the_central_intervals() -> None:
     got = {level: float(np.interp(level, np.asarray(nominal), np.asarray(empirical))) for level in wanted}
     assert got == pytest.approx(wanted)
     assert np.asarray(empirical)[0] == 0.25  # the reading at the mean itself: bounds are included
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("nominal coverage [1]", "empirical coverage [1]")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("nominal coverage (1)", "empirical coverage (1)")
 
 
 def test_the_band_holds_what_calibrated_predictions_give() -> None:
@@ -265,7 +265,7 @@ def test_residuals_are_standardised_and_coloured_by_task() -> None:
     np.testing.assert_array_equal(np.ma.filled(first[0], NAN), [1, 0.5])
     np.testing.assert_array_equal(second, [[2, -4.0]])
     assert [line.get_ydata()[0] for line in ax.lines] == [-2, 0, 2]  # type: ignore[index]
-    assert ax.get_ylabel() == "leave-one-out residual / std [1]"
+    assert ax.get_ylabel() == "leave-one-out residual / std (1)"
     legend = ax.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]

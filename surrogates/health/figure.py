@@ -9,31 +9,34 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import bdtrik, ndtri
 
-from surrogates.errors import missing_extra
-from surrogates.plots import COLOURS
+from surrogates.figures import COLOURS, GREY, MARKERS, PAGE, PALE, label, letters, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
-BAND, BARS = "0.85", 10
+BARS = 10
 #: most tasks and fidelities that get a name of their own
 NAMES = 15
 
 
 def figure(data: xr.Dataset, title: str) -> Figure:
     """Draw a health dataset, see `HealthReport.plot`."""
-    try:
+    with style():
         import matplotlib.pyplot as plt
-    except ImportError:
-        raise missing_extra("matplotlib", "plots") from None
-    drawing, axes = plt.subplots(2, 3, layout="constrained", figsize=(15, 9))
-    panels = (_parity, _residuals, _probabilities, _coverage, _influence, _scores)
-    for ax, panel in zip(axes.ravel(), panels, strict=True):
-        panel(ax, data)
-    drawing.suptitle(title)
+
+        drawing, axes = plt.subplots(2, 3, layout="constrained", figsize=(PAGE, 4.8))
+        panels = (_parity, _residuals, _probabilities, _coverage, _influence, _scores)
+        for ax, panel in zip(axes.ravel(), panels, strict=True):
+            panel(ax, data)
+        letters(axes.ravel())
+        drawing.suptitle(title)
     return drawing
+
+
+def _units(data: xr.Dataset) -> str:
+    return str(data.attrs["units"] or "")
 
 
 def _colours(data: xr.Dataset) -> list[str]:
@@ -43,14 +46,14 @@ def _colours(data: xr.Dataset) -> list[str]:
 
 
 def _parity(ax: Axes, data: xr.Dataset) -> None:
-    unit = f" [{data.attrs['units']}]" if data.attrs["units"] else ""
+    unit = _units(data)
     y, μ, σ = (data[name].to_numpy() for name in ("observed", "mean", "std"))
-    ax.errorbar(y, μ, yerr=2 * σ, fmt="none", ecolor="0.6", elinewidth=0.8, zorder=1)
+    ax.errorbar(y, μ, yerr=2 * σ, fmt="none", ecolor=GREY, elinewidth=0.6, zorder=1)
     _by_task(ax, data, y, μ)
     ax.axline((float(y.mean()), float(y.mean())), slope=1, color="black", linewidth=0.8)
     ax.set(
-        xlabel=f"observed {data.attrs['target']}{unit}",
-        ylabel=f"left-out mean ± 2 std{unit}",
+        xlabel=label(f"observed {data.attrs['target']}", unit),
+        ylabel=label("left-out mean ± 2 std", unit),
         title="left-out predictions",
     )
     if 1 < data.sizes["task"] <= len(COLOURS):
@@ -58,28 +61,29 @@ def _parity(ax: Axes, data: xr.Dataset) -> None:
 
 
 def _residuals(ax: Axes, data: xr.Dataset) -> None:
-    unit = f" [{data.attrs['units']}]" if data.attrs["units"] else ""
-    ax.axhspan(-2, 2, color=BAND, linewidth=0)
+    unit = _units(data)
+    ax.axhspan(-2, 2, color=PALE, linewidth=0)
     ax.axhline(0, color="black", linewidth=0.8)
     _by_task(ax, data, data["mean"].to_numpy(), data["z"].to_numpy())
-    ax.set(xlabel=f"left-out mean{unit}", ylabel="left-out residual / std [1]", title="standardised residuals")
+    ax.set(xlabel=label("left-out mean", unit), ylabel=label("left-out residual / std", "1"))
+    ax.set_title("standardised residuals")
 
 
 def _by_task(ax: Axes, data: xr.Dataset, x: Floats, y: Floats) -> None:
     codes, labels = data["reading_task"].to_numpy(), data["task"].to_numpy()
     if len(labels) > len(COLOURS):
-        ax.scatter(x, y, s=12, color=COLOURS[0])
+        ax.scatter(x, y, s=8, color=COLOURS[0])
         return
-    for code, label in enumerate(labels):
+    for code, name in enumerate(labels):
         mine = codes == code
-        ax.scatter(x[mine], y[mine], s=12, color=COLOURS[code], label=str(label))
+        ax.scatter(x[mine], y[mine], s=8, color=COLOURS[code], marker=MARKERS[code], label=str(name))
 
 
 def _probabilities(ax: Axes, data: xr.Dataset) -> None:
     pit = data["pit"].to_numpy()
     pit = pit[np.isfinite(pit)]
     low, high = _band(np.array([1 / BARS]), float(data["effective_readings"]))
-    ax.axhspan(BARS * low[0], BARS * high[0], color=BAND, linewidth=0)
+    ax.axhspan(BARS * low[0], BARS * high[0], color=PALE, linewidth=0)
     heights, edges = np.histogram(pit, bins=BARS, range=(0, 1))
     ax.bar(
         edges[:-1],
@@ -92,23 +96,23 @@ def _probabilities(ax: Axes, data: xr.Dataset) -> None:
     )
     ax.axhline(1, color="black", linewidth=0.8)
     p = f", uniform: p = {float(data['pit_p']):.2g}" if "pit_p" in data else ""
-    ax.set(xlabel="probability value of the reading [1]", ylabel="density [1]", xlim=(0, 1), title=f"calibration{p}")
+    ax.set(xlabel=label("probability value of the reading", "1"), ylabel=label("density", "1"))
+    ax.set(xlim=(0, 1), title=f"calibration{p}")
 
 
 def _coverage(ax: Axes, data: xr.Dataset) -> None:
     nominal = np.linspace(0, 1, 101)
     low, high = _band(nominal, float(data["effective_readings"]))
-    ax.fill_between(nominal, low, high, color=BAND, linewidth=0, label="95 % if the model is right")
+    ax.fill_between(nominal, low, high, color=PALE, linewidth=0, label="95 % if right")
     ax.plot([0, 1], [0, 1], color="black", linewidth=0.8)
     z = np.abs(data["z"].to_numpy())
     z = z[np.isfinite(z)]
     if len(z):
         inside = (z[:, None] <= ndtri(0.5 * (1 + nominal))).mean(axis=0)
         ax.plot(nominal, inside, color=COLOURS[0], label=f"{len(z)} readings")
-    ax.set(
-        xlabel="nominal coverage [1]", ylabel="share of readings inside [1]", xlim=(0, 1), ylim=(0, 1), title="coverage"
-    )
-    ax.legend()
+    ax.set(xlabel=label("nominal coverage", "1"), ylabel=label("share of readings inside", "1"))
+    ax.set(xlim=(0, 1), ylim=(0, 1), title="coverage")
+    ax.legend(loc="lower right")
 
 
 def _band(p: Floats, size: float) -> tuple[Floats, Floats]:
@@ -121,38 +125,35 @@ def _band(p: Floats, size: float) -> tuple[Floats, Floats]:
 
 
 def _influence(ax: Axes, data: xr.Dataset) -> None:
-    ax.set(
-        xlabel="number of the reading",
-        ylabel="largest move of a prediction [std]",
-        title="influence of single readings",
-    )
+    ax.set(xlabel=label("reading", "number"), ylabel=label("largest move of a prediction", "std"))
+    ax.set_title("influence of single readings")
     if "influence" not in data:
         ax.text(0.5, 0.5, "not known for this model", ha="center", transform=ax.transAxes)
         return
     moved = np.nan_to_num(data["influence"].to_numpy())
     numbers, colours = np.arange(len(moved)), _colours(data)
     ax.vlines(numbers, 0, moved, colors=colours, linewidth=1)
-    ax.scatter(numbers, moved, s=12, c=colours)
+    ax.scatter(numbers, moved, s=8, c=colours)
     for r in np.argsort(-moved, kind="stable")[:3]:
         if moved[r] > 0:
             # the text of the report names its task, gauge and place
-            ax.annotate(str(int(r)), (r, moved[r]), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8)
+            ax.annotate(str(int(r)), (r, moved[r]), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7)
     ax.set_ylim(0, 1.1 * max(float(moved.max(initial=0.0)), 1e-9))
 
 
 def _scores(ax: Axes, data: xr.Dataset) -> None:
-    unit = f" [{data.attrs['units']}]" if data.attrs["units"] else ""
+    unit = _units(data)
     rows: list[tuple[str, Any, str]] = []
     for kind, colour in (("task", COLOURS[0]), ("fidelity", COLOURS[1])):
         if data.sizes[kind] > 1 or kind == "task":
             name = data.attrs[f"{kind}_name"] or kind
             pairs = zip(data[kind].to_numpy(), data[f"{kind}_rmse"].to_numpy(), strict=True)
-            rows += [(f"{name} {label}" if data.attrs[f"{kind}_name"] else str(label), e, colour) for label, e in pairs]
+            rows += [(f"{name} {one}" if data.attrs[f"{kind}_name"] else str(one), e, colour) for one, e in pairs]
     if len(rows) > NAMES:  # those with the largest errors
         rows = sorted(rows, key=lambda row: -np.nan_to_num(row[1]))[:NAMES]
     at = np.arange(len(rows))[::-1]
     ax.barh(at, np.nan_to_num([row[1] for row in rows]), color=[row[2] for row in rows])
     ax.set_yticks(at, [row[0] for row in rows])
     ax.axvline(float(np.nan_to_num(data["rmse"])), color="black", linewidth=0.8, label="all readings")
-    ax.set(xlabel=f"left-out RMSE{unit}", title="scores of tasks and fidelities")
+    ax.set(xlabel=label("left-out RMSE", unit), title="scores of tasks and fidelities")
     ax.legend(loc="lower right")
