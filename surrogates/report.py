@@ -47,7 +47,8 @@ class FitReport:
         `MultiFidelityGP`: of its most probable structure, hyper-parameters integrated
     trace : objective after each accepted step
     jitter : what was added to a covariance matrix's diagonal
-    draws, effective_draws : hyper-parameter draws that predictions average over, and how many equal ones they count for
+    draws, effective_draws : hyper-parameter draws that predictions average over, and how many equally weighted ones the
+        sample counts for that they were chosen from, which may be larger
     sections : named groups of estimates: noise, correlation, length-scales, ...
     loo : scores of the closed-form leave-one-out predictions, at the mode of the hyper-parameters
     findings : what the fit says about the data, in words
@@ -79,7 +80,7 @@ class FitReport:
             f"solver {self.solver}, {self.evaluations} evaluations, {self.seconds:.2g} s",
             f"  log evidence {self.log_evidence:.2f}; jitter {f'{self.jitter:.1e}' if self.jitter else 'none'}; "
             + (
-                f"{self.draws} draws of the hyper-parameters (worth {self.effective_draws:.1f})"
+                f"{self.draws} draws of the hyper-parameters (of a sample worth {self.effective_draws:.1f})"
                 if self.draws > 1
                 else "hyper-parameters at their mode"
             ),

@@ -44,7 +44,7 @@ REPORT = FitReport(
         "solver woodbury, 57 evaluations, 0.25 s",
         "log evidence -12.35",
         "jitter 2.5e-12",
-        "48 draws of the hyper-parameters (worth 31.3)",
+        "48 draws of the hyper-parameters (of a sample worth 31.3)",
         "noise (standard deviation, unresolved detail included)",
         "fine          0.01235 ± 0.001 µm",
         "coarse gauge  1.5 µm",
