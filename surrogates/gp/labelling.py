@@ -90,7 +90,7 @@ class Labelling:
 
     def readings(self, y: Floats, coords: Mapping[str, Any]) -> xr.Dataset:
         """Readings (N,) over ``reading``."""
-        return xr.Dataset({self.schema.target: ("reading", y, self.attrs("observed"))}, coords=coords)
+        return xr.Dataset({self.schema.target: ("reading", y, self.attrs("observation"))}, coords=coords)
 
     def left_out(self, observed: Floats, moments: Moments, coords: Mapping[str, Any]) -> xr.Dataset:
         """Readings (N,) beside their left-out predictions, over ``reading``.
@@ -101,9 +101,9 @@ class Labelling:
             If an input, the task or the fidelity has the name of one of them.
         """
         values = {
-            "observed": (observed, "observed"),
+            "observed": (observed, "observation"),
             "mean": (moments.mean, "left-out mean"),
-            "std": (np.sqrt(moments.variance), "left-out standard deviation, noise included"),
+            "std": (np.sqrt(moments.variance), "left-out standard deviation (noise included)"),
             "residual": (observed - moments.mean, "left-out residual"),
         }
         _refuse_coordinates(values, coords, "loo")

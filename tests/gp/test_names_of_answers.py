@@ -71,9 +71,9 @@ def test_predictions(kind: str) -> None:
 def test_left_out_readings(kind: str) -> None:
     answer = fitted(kind).loo()
     assert told(answer) == {
-        "observed": (("reading",), {"long_name": "observed of y", **KELVIN}),
+        "observed": (("reading",), {"long_name": "observation of y", **KELVIN}),
         "mean": (("reading",), {"long_name": "left-out mean of y", **KELVIN}),
-        "std": (("reading",), {"long_name": "left-out standard deviation, noise included of y", **KELVIN}),
+        "std": (("reading",), {"long_name": "left-out standard deviation (noise included) of y", **KELVIN}),
         "residual": (("reading",), {"long_name": "left-out residual of y", **KELVIN}),
     }
     assert {str(name) for name in answer.coords} == {"x", "z", "task", "fidelity"}
