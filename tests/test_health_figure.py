@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 from scipy import stats
 
 from surrogates import Schema
@@ -45,24 +44,28 @@ def report(tasks: int = 2, *, units: str | None = "K", moved: bool = True) -> He
 
 
 @pytest.fixture(scope="module")
-def figure() -> Iterator[Figure]:
+def figure() -> Iterator[Any]:
     import matplotlib.pyplot as plt
 
-    drawn = report().plot()
+    drawn: Any = report().plot()
     yield drawn
     plt.close(drawn)
 
 
-def points(ax: Axes) -> list[tuple[str, np.ndarray, str]]:
+def faces(collection: Any) -> list[str]:
+    return [to_hex(colour) for colour in collection.get_facecolor()]
+
+
+def points(ax: Any) -> list[tuple[str, np.ndarray[Any, Any], str]]:
     """Label, places and colour of each scatter."""
     return [
-        (str(c.get_label()), np.asarray(c.get_offsets()), to_hex(c.get_facecolor()[0]))
+        (str(c.get_label()), np.asarray(c.get_offsets()), faces(c)[0])
         for c in ax.collections
         if isinstance(c, PathCollection)
     ]
 
 
-def test_the_title_counts_warnings(figure: Figure) -> None:
+def test_the_title_counts_warnings(figure: Any) -> None:
     assert figure.get_suptitle() == "health of the model of y: no warnings"
     titles = [ax.get_title() or ax.get_title(loc="left") for ax in figure.axes]
     wanted = ["left-out predictions", "standardised residuals", "calibration, uniform: p = 1", "coverage"]
@@ -79,7 +82,7 @@ def test_the_title_counts_warnings(figure: Figure) -> None:
     ],
 )
 def test_readings_are_drawn_by_task(
-    figure: Figure, panel: int, x: np.ndarray, y: np.ndarray, labels: tuple[str, str]
+    figure: Any, panel: int, x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], labels: tuple[str, str]
 ) -> None:
     ax = figure.axes[panel]
     assert (ax.get_xlabel(), ax.get_ylabel()) == labels
@@ -90,7 +93,7 @@ def test_readings_are_drawn_by_task(
     assert len(points(ax)) == 2
 
 
-def test_bars_reach_two_deviations(figure: Figure) -> None:
+def test_bars_reach_two_deviations(figure: Any) -> None:
     (bars,) = [c for c in figure.axes[0].collections if isinstance(c, LineCollection)]
     ends = np.array([segment[:, 1] for segment in bars.get_segments()])
     np.testing.assert_allclose(ends, np.stack([MEAN - 4, MEAN + 4], axis=1))
@@ -100,7 +103,7 @@ def test_bars_reach_two_deviations(figure: Figure) -> None:
     assert [t.get_text() for t in legend.get_texts()] == ["t00", "t01"]
 
 
-def test_probability_values_are_counted(figure: Figure) -> None:
+def test_probability_values_are_counted(figure: Any) -> None:
     """Quantiles at (k + 1/2)/24: two or three of each tenth; a right model stays in the band in 95 of 100 bars."""
     ax = figure.axes[2]
     band, *bars = ax.patches
@@ -116,7 +119,7 @@ def test_probability_values_are_counted(figure: Figure) -> None:
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("probability value of the reading (1)", "density (1)")
 
 
-def test_coverage_is_the_share_inside_each_interval(figure: Figure) -> None:
+def test_coverage_is_the_share_inside_each_interval(figure: Any) -> None:
     ax = figure.axes[3]
     inside = ax.lines[1]
     level, share = np.asarray(inside.get_xdata()), np.asarray(inside.get_ydata())
@@ -135,17 +138,17 @@ def test_coverage_is_the_share_inside_each_interval(figure: Figure) -> None:
     assert [t.get_text() for t in legend.get_texts()] == ["95 % if right", "24 readings"]
 
 
-def test_readings_that_move_most_are_numbered(figure: Figure) -> None:
+def test_readings_that_move_most_are_numbered(figure: Any) -> None:
     ax = figure.axes[4]
-    assert [(t.get_text(), t.xy) for t in ax.texts] == [("3", (3, 2.0)), ("7", (7, 1.5))]  # type: ignore[attr-defined]
+    assert [(t.get_text(), t.xy) for t in ax.texts] == [("3", (3, 2.0)), ("7", (7, 1.5))]
     (scatter,) = [c for c in ax.collections if isinstance(c, PathCollection)]
     np.testing.assert_allclose(np.asarray(scatter.get_offsets())[:, 1], np.nan_to_num(MOVED))
-    assert [to_hex(c) for c in scatter.get_facecolor()[:2]] == [to_hex(COLOURS[0]), to_hex(COLOURS[1])]
+    assert faces(scatter)[:2] == [to_hex(COLOURS[0]), to_hex(COLOURS[1])]
     assert ax.get_ylim() == pytest.approx((0, 2.2))
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("reading (number)", "largest move of a prediction (std)")
 
 
-def test_errors_of_tasks_and_fidelities(figure: Figure) -> None:
+def test_errors_of_tasks_and_fidelities(figure: Any) -> None:
     ax = figure.axes[5]
     residual, task, gauge = 2 * Z, np.arange(N) % 2, np.arange(N) // 2 % 2
     groups = [task == 0, task == 1, gauge == 0, gauge == 1]
@@ -164,19 +167,19 @@ def test_more_tasks_than_colours_have_one_colour_and_no_legend() -> None:
     import matplotlib.pyplot as plt
 
     many = len(COLOURS) + 1
-    drawn = report(many, units=None).plot()
+    drawn: Any = report(many, units=None).plot()
     assert [(len(places), colour) for _, places, colour in points(drawn.axes[0])] == [(N, to_hex(COLOURS[0]))]
     assert drawn.axes[0].get_legend() is None
     assert drawn.axes[5].get_xlabel() == "left-out RMSE"
     (scatter,) = [c for c in drawn.axes[4].collections if isinstance(c, PathCollection)]
-    assert {to_hex(c) for c in scatter.get_facecolor()} == {to_hex(COLOURS[0])}
+    assert set(faces(scatter)) == {to_hex(COLOURS[0])}
     plt.close(drawn)
 
 
 def test_the_worst_fifteen_are_drawn() -> None:
     import matplotlib.pyplot as plt
 
-    drawn = report(20).plot()
+    drawn: Any = report(20).plot()
     widths = [bar.get_width() for bar in drawn.axes[5].patches]
     assert len(widths) == 15
     assert widths == sorted(widths, reverse=True)
@@ -186,7 +189,7 @@ def test_the_worst_fifteen_are_drawn() -> None:
 def test_where_influence_is_not_known_the_panel_says_so() -> None:
     import matplotlib.pyplot as plt
 
-    drawn = report(moved=False).plot()
+    drawn: Any = report(moved=False).plot()
     assert [t.get_text() for t in drawn.axes[4].texts] == ["not known for this model"]
     plt.close(drawn)
 
