@@ -117,9 +117,7 @@ class Coverage:
         self._data.read()
         self.seconds = seconds
         self._lines: dict[str, dict[int, list[str]]] = {}
-
-    def all_tests(self) -> set[str]:
-        return {name.rpartition("|")[0] for name in self._data.measured_contexts() if name}
+        self.all_tests = {name.rpartition("|")[0] for name in self._data.measured_contexts() if name}
 
     def tests(self, root: Path, mutant: Mutant) -> list[str]:
         """The tests that run the mutated statement: first of files named after the module; quick ones first."""
@@ -128,6 +126,9 @@ class Coverage:
         lines = _statement(ast.parse((root / mutant.path).read_text()), mutant.line)
         contexts = {name for line in lines for name in self._lines[mutant.path].get(line, ())}
         names = {name.rpartition("|")[0] for name in contexts if name}
+        # what a fixture runs, it may run for all tests of its file
+        files = {name.partition("::")[0] for name in contexts if name.endswith("|setup")}
+        names |= {test for test in self.all_tests if test.partition("::")[0] in files}
         stem = Path(mutant.path).stem
 
         def rank(name: str) -> tuple[bool, float, str]:

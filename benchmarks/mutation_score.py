@@ -190,7 +190,7 @@ def main() -> None:
     args = _arguments()
     os.chdir(ROOT)  # where the paths of the tests and of the coverage start
     covered = Coverage(args.coverage, durations(args.durations.read_text()))
-    files = sorted({test.partition("::")[0] for test in covered.all_tests()})
+    files = sorted({test.partition("::")[0] for test in covered.all_tests})
     scoring = Scoring(args, covered)
     code = pytest.main(["-n", "0", "-q", "-p", "no:cacheprovider", *files], plugins=[scoring])
     if not scoring.fates:
