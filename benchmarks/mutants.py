@@ -13,7 +13,7 @@ import importlib
 import inspect
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import NamedTuple
@@ -117,10 +117,10 @@ class Coverage:
         self._data.read()
         self.seconds = seconds
         self._lines: dict[str, dict[int, list[str]]] = {}
-        self.all_tests = {name.rpartition("|")[0] for name in self._data.measured_contexts() if name}
+        self.files = {name.partition("::")[0] for name in self._data.measured_contexts() if name}
 
-    def tests(self, root: Path, mutant: Mutant) -> list[str]:
-        """The tests that run the mutated statement: first of files named after the module; quick ones first."""
+    def tests(self, root: Path, mutant: Mutant, collected: Collection[str]) -> list[str]:
+        """The collected tests that run the mutated statement: first of files named after the module; quick ones first."""
         if mutant.path not in self._lines:
             self._lines[mutant.path] = self._data.contexts_by_lineno(mutant.path)
         lines = _statement(ast.parse((root / mutant.path).read_text()), mutant.line)
@@ -128,13 +128,13 @@ class Coverage:
         names = {name.rpartition("|")[0] for name in contexts if name}
         # what a fixture runs, it may run for all tests of its file
         files = {name.partition("::")[0] for name in contexts if name.endswith("|setup")}
-        names |= {test for test in self.all_tests if test.partition("::")[0] in files}
+        names |= {test for test in collected if test.partition("::")[0] in files}
         stem = Path(mutant.path).stem
 
         def rank(name: str) -> tuple[bool, float, str]:
             return stem not in Path(name.partition("::")[0]).stem, self.seconds.get(name, 0.0), name
 
-        return sorted(names, key=rank)
+        return sorted(names.intersection(collected), key=rank)
 
 
 def _changed(path: Path, source: str) -> dict[str, CodeType]:

@@ -76,7 +76,7 @@ class Scoring:
         for room in self.args.rooms:
             mutants.load(ROOT, room)
             for number, mutant in enumerate(mutants.draw(ROOT, room, self.args.sample, self.args.seed)):
-                known = [test for test in self.covered.tests(ROOT, mutant) if test in items]
+                known = self.covered.tests(ROOT, mutant, items)
                 chosen = within(known, self.covered.seconds, self.args.budget)
                 fate = {"room": room, **mutant._asdict(), "tests": len(known), "tried": len(chosen)}
                 del fate["source"]
@@ -190,9 +190,8 @@ def main() -> None:
     args = _arguments()
     os.chdir(ROOT)  # where the paths of the tests and of the coverage start
     covered = Coverage(args.coverage, durations(args.durations.read_text()))
-    files = sorted({test.partition("::")[0] for test in covered.all_tests})
     scoring = Scoring(args, covered)
-    code = pytest.main(["-n", "0", "-q", "-p", "no:cacheprovider", *files], plugins=[scoring])
+    code = pytest.main(["-n", "0", "-q", "-p", "no:cacheprovider", *sorted(covered.files)], plugins=[scoring])
     if not scoring.fates:
         raise SystemExit(f"no test could be collected (pytest ended with {code})")
     print(table(scoring.fates))

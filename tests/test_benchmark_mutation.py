@@ -92,8 +92,11 @@ def test_the_tests_of_a_statement_are_those_that_ran_any_of_its_lines(mutants: M
         data.add_lines({"surrogates/small.py": lines})
     data.write()
     covered = mutants.Coverage(checkout / "covered", {"tests/test_a.py::slow": 2.0})
-    assert covered.all_tests == {"tests/test_a.py::slow", "tests/test_a.py::quick"}
-    by_line = {mutant.line: covered.tests(checkout, mutant) for mutant in mutants.draw(checkout, "base", 6, seed=0)}
+    assert covered.files == {"tests/test_a.py"}
+    known = ["tests/test_a.py::slow", "tests/test_a.py::quick", "tests/test_a.py::other"]
+    by_line = {
+        mutant.line: covered.tests(checkout, mutant, known) for mutant in mutants.draw(checkout, "base", 6, seed=0)
+    }
     assert by_line[SOURCE.splitlines().index("        width") + 1] == [
         "tests/test_a.py::quick",
         "tests/test_a.py::slow",
@@ -110,7 +113,8 @@ def test_what_a_fixture_runs_is_run_for_all_tests_of_its_file(mutants: ModuleTyp
     data.write()
     covered = mutants.Coverage(checkout / "covered", {})
     (mutant, *_) = [m for m in mutants.draw(checkout, "base", 6, seed=0) if m.function == "side"]
-    assert covered.tests(checkout, mutant) == ["tests/test_a.py::one", "tests/test_a.py::two"]
+    known = ["tests/test_a.py::one", "tests/test_a.py::no_line", "tests/test_b.py::three"]
+    assert covered.tests(checkout, mutant, known) == ["tests/test_a.py::no_line", "tests/test_a.py::one"]
 
 
 def test_what_pytest_prints_is_read_and_tests_are_chosen_within_the_budget(mutants: ModuleType) -> None:

@@ -16,6 +16,7 @@ from scipy.integrate import quad
 from surrogates import metrics
 from surrogates.errors import DataError, UnitsError
 from surrogates.metrics import coverage, crps, interval_score, mean_rank, nlpd, pit, relative_change, rmse, score
+from surrogates.variables import unmasked
 
 FINITE = st.floats(-50, 50)
 SPREAD = st.floats(0.01, 50)
@@ -299,3 +300,27 @@ def test_mean_ranks_are_shared_out(methods: int, tasks: int, seed: int) -> None:
 def test_errors_that_cant_be_compared(call: Callable[[], object], words: str) -> None:
     with pytest.raises(DataError, match=words):
         call()
+
+
+def test_scores_have_names_and_units() -> None:
+    truth = xr.DataArray([1.0, 2.0, np.nan], dims="n", name="y", attrs={"units": "mm"})
+    prediction = xr.Dataset({"mean": truth.fillna(0.0), "std": 0 * truth.fillna(0.0) + 1.0})
+    got = score(truth, prediction, level=0.8)
+    assert {str(name): (v.attrs["long_name"], v.attrs["units"]) for name, v in got.data_vars.items()} == {
+        "count": ("readings used", "1"),
+        "missing": ("readings left out", "1"),
+        "rmse": ("root mean square error", "mm"),
+        "nlpd": ("mean negative log predictive density (nats)", "1"),
+        "crps": ("continuous ranked probability score", "mm"),
+        "coverage": ("share inside the central 80 % interval", "1"),
+        "interval_score": ("score of the central 80 % interval", "mm"),
+    }
+    assert (int(got["count"]), int(got["missing"]), got.attrs) == (2, 1, {"level": 0.8})
+
+
+def test_masked_booleans_and_texts_are_missing() -> None:
+    flags = unmasked(np.ma.MaskedArray([True, False], mask=[False, True]))
+    assert flags[0] == 1.0
+    assert np.isnan(flags[1])
+    assert unmasked(np.ma.MaskedArray(["a", "b"], mask=[False, True])).tolist() == ["a", None]
+    assert unmasked(np.ma.MaskedArray([1, 2])).dtype.kind == "i"
