@@ -10,6 +10,7 @@ import torch
 from quadratic_tasks import gradients_seen
 from torch import Tensor
 
+from surrogates.training import LBFGS, Ending, LevenbergMarquardt, SSBroyden, Stopping, minimize
 from surrogates.training.conflicts import Colouring, GCond, robust_subspace
 from surrogates.training.conflicts.spectral import _directions, _ranks_to_try
 from surrogates.training.trace import Trace
@@ -54,20 +55,22 @@ def test_a_rate_of_two_steps_ends_at_its_end() -> None:
 
 
 def test_sketches_are_remembered_from_their_first_on() -> None:
-    """s_1 = g_1, s_t = 0.9 s_{t-1} + 0.1 g_t at every fourth step, and nothing for who is absent."""
+    """s = g at a task's first step, 0.9 s + 0.1 g at every fourth one, and as it was while the task is absent."""
     method = Colouring(every=4, memory=0.9, sketch=64)
-    G = torch.randn(9, 2, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    state, present = method.init(2), torch.tensor([True, True])
+    G = torch.randn(13, 2, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    state = method.init(2)
     sketches: list[Tensor] = []
-    for step in range(9):
-        there = torch.tensor([True, False]) if step == 4 else present
-        seen = gradients_seen(G[step], present=there, step=step)
+    for step in range(13):
+        seen = gradients_seen(G[step], present=torch.tensor([True, step not in (0, 8)]), step=step)
         sketches.append(seen.sketch(64))
         _, state = method.step(state, seen)
         if step < 4:
-            torch.testing.assert_close(state["sketches"], sketches[0])
-    first = 0.9 * (0.9 * sketches[0][0] + 0.1 * sketches[4][0]) + 0.1 * sketches[8][0]
-    second = 0.9 * sketches[0][1] + 0.1 * sketches[8][1]
+            torch.testing.assert_close(state["sketches"][0], sketches[0][0])
+            assert not state["sketches"][1].any()
+    first = sketches[0][0]
+    for step in (4, 8, 12):
+        first = 0.9 * first + 0.1 * sketches[step][0]
+    second = 0.9 * sketches[4][1] + 0.1 * sketches[12][1]
     torch.testing.assert_close(state["sketches"], torch.stack([first, second]))
 
 
@@ -123,3 +126,12 @@ def test_an_annealed_weight_stays_where_a_loss_has_no_gradient() -> None:
     method = LearningRateAnnealing(memory=0.5, every=1)
     w, _ = method.step({"weights": torch.tensor([1.0, 1.0, 3.0], dtype=torch.float64)}, Seen())  # type: ignore[arg-type]
     assert w.tolist() == [1.0, 0.5 * 1.0 + 0.5 * 4.0, 3.0]
+
+
+@pytest.mark.parametrize("optimiser", [SSBroyden(), LBFGS(), LevenbergMarquardt()], ids=["SSBroyden", "L-BFGS", "LM"])
+def test_a_start_at_the_minimum_is_stationary(optimiser: SSBroyden | LBFGS | LevenbergMarquardt) -> None:
+    start = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    found = minimize(lambda θ: {"distance": θ - start}, start, optimiser=optimiser, stopping=Stopping(max_steps=5))
+    assert found.ending is Ending.STATIONARY
+    assert torch.equal(found.θ, start)
+    assert (found.steps, found.total) == (0, 0.0)
