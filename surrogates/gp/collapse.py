@@ -106,8 +106,6 @@ def _normal(covariates: tuple[Covariate, ...]) -> tuple[Floats, Floats]:
 
 
 def _flat_prior(readings: Readings, trend: Trend) -> TrendPrior:
-    if trend.slope is not None:
-        return _shrunk(readings, trend, trend.slope)
     columns = trend.flat_columns(readings.x)  # (N, p)
     T, p = readings.tasks, columns.shape[1]
     mean, precision = np.zeros((T, p)), np.zeros((T, p))

@@ -122,3 +122,11 @@ def test_components_are_told_apart_in_the_report() -> None:
         report = HierarchicalGP(Schema(("x", "z"), "y", task="task"), sharing="two-kernels").fit(data()).report
     names = set(report.sections["length-scales"])
     assert names == {f"{name} ({process})" for name in "xz" for process in ("common process", "own processes")}
+
+
+def test_noise_of_fidelities_is_reported_as_it_is_predicted() -> None:
+    told = fitted("fidelities").report.sections["noise (standard deviation)"]
+    at = places().assign_coords(fidelity=("sample", ["lo", "hi", "hi"]))
+    predicted = fitted("fidelities").predict(at)["noise_std"].to_numpy()
+    assert {(estimate.spread, estimate.units) for estimate in told.values()} == {(0.0, "K")}
+    np.testing.assert_allclose(predicted, [told["lo"].value, told["hi"].value, told["hi"].value], rtol=1e-6)
