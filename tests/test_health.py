@@ -261,6 +261,8 @@ def test_many_tasks_are_cut_short_in_text_and_figure() -> None:
     loo = loo.assign_coords(part=("reading", np.array(labels)[np.arange(60) % 30]))
     health = review(loo, SCHEMA, Vocabulary(labels, ("lo", "hi"), VOCABULARY.units, {}), smoothing=smoothing(60))
     assert "... the worst of 30 by NLPD" in str(health)
+    worst = health.data["task"].to_numpy()[np.argsort(-health.data["task_nlpd"].to_numpy(), kind="stable")][:12]
+    assert re.findall(r"^    (t\d\d) ", str(health).split("  effective number")[0], re.MULTILINE) == worst.tolist()
     figure = health.plot()
     assert len(figure.axes[5].patches) == 15
     plt.close(figure)

@@ -136,6 +136,8 @@ def test_coverage_is_the_share_inside_each_interval(figure: Any) -> None:
     legend = ax.get_legend()
     assert legend is not None
     assert [t.get_text() for t in legend.get_texts()] == ["95 % if right", "24 readings"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("nominal coverage (1)", "share of readings inside (1)")
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0, 1), (0, 1))
 
 
 def test_readings_that_move_most_are_numbered(figure: Any) -> None:

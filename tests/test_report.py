@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 
 from surrogates.report import Estimate, FitReport
@@ -93,3 +94,10 @@ def test_dictionaries_hold_every_field_as_json_and_come_back() -> None:
     assert FitReport.from_dict(plain) == REPORT
     assert FitReport.from_dict(through) == REPORT
     assert str(FitReport.from_dict(through)) == str(REPORT)
+
+
+def test_an_estimate_of_draws_is_their_weighted_mean_and_spread() -> None:
+    told = Estimate.of_draws(np.array([1.0, 3.0, 3.0]), np.array([0.25, 0.25, 0.5]), "mm")
+    assert (told.value, told.units) == (2.5, "mm")
+    assert told.spread == pytest.approx((0.25 * 1.5**2 + 0.75 * 0.5**2) ** 0.5)
+    assert Estimate.of_draws(np.array([2.0]), np.array([1.0])) == Estimate(2.0, 0.0, "")
