@@ -67,8 +67,9 @@ def test_the_users_settings_come_back_and_do_not_count_within() -> None:
             assert mpl.rcParams["font.size"] == 8
             assert mpl.rcParams["lines.linewidth"] < 2
             assert [entry["color"] for entry in mpl.rcParams["axes.prop_cycle"]] == list(plots.COLOURS)
-            sizes = [mpl.rcParams[f"{name}size"] for name in ("axes.label", "axes.title", "xtick.label", "ytick.label")]
-            sizes += [mpl.rcParams["legend.fontsize"], mpl.rcParams["figure.titlesize"]]
+            told: Any = dict(mpl.rcParams)
+            sizes = [told[f"{name}size"] for name in ("axes.label", "axes.title", "xtick.label", "ytick.label")]
+            sizes += [told["legend.fontsize"], told["figure.titlesize"]]
             assert all(7 <= size <= 9 for size in sizes)
             assert mpl.rcParams["legend.edgecolor"] == "none"
         assert mpl.rcParams["font.size"] == 31
