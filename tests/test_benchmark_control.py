@@ -60,6 +60,7 @@ def test_the_table_is_exact_at_its_nodes() -> None:
     np.testing.assert_allclose(table.controls(node, families.CURVE)[0], alone, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_family_is_judged_by_every_method(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

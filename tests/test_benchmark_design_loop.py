@@ -65,6 +65,7 @@ def test_a_curve_knows_what_was_spent_when() -> None:
     assert benchmark.ratios([curve, never, slow], [slow] * 3, 5.0).tolist() == [0.5, 2.0, 1.0]
 
 
+@pytest.mark.slow
 def test_the_quick_run_tells_what_its_loops_did(capsys: pytest.CaptureFixture[str]) -> None:
     results = benchmark.main(["--quick"])
     lines = capsys.readouterr().out.splitlines()

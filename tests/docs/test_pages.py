@@ -16,8 +16,9 @@ ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if not {"_build", "generated"} & set(path.relative_to(DOCS).parts))
 RUN = [page for page in PAGES if blocks(page)]
-#: pages that take longer than some ten seconds
-SLOW = {"tutorials/batteries.md", "tutorials/molecules.md", "tutorials/fidelities.md"}
+#: pages that take longest; continuous integration runs them too, in a step of their own
+SLOW = {f"tutorials/{name}.md" for name in ("batteries", "control", "fidelities", "molecules")}
+SLOW |= {"ten_minutes.md", "howto/design_loops.md"}
 
 
 def name(page: Path) -> str:
