@@ -11,12 +11,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
 from surrogates.errors import missing_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Floats = NDArray[np.float64]
 #: widths of figures [in]: one column (89 mm) and a page (183 mm)
 COLUMN, PAGE = 3.5, 7.2
 # Okabe & Ito (2008): told apart by readers with any kind of colour vision; black is kept for data and truth
@@ -94,6 +99,20 @@ def new_figure(columns: int = 1, *, width: float = COLUMN, height: float = 2.5) 
         raise missing_extra("matplotlib", "plots") from None
     figure, _ = plt.subplots(1, columns, layout="constrained", figsize=(width, height))
     return figure
+
+
+def binomial_band(p: Floats, size: float) -> tuple[Floats, Floats]:
+    """Lowest and highest share (m,) of `size` readings, between which 95 % of binomials of probabilities p (m,) lie.
+
+    A number of readings that isn't whole, as effective ones are, counts as the whole one below, at least 1.
+
+    >>> low, high = binomial_band(np.array([0.0, 0.1, 1.0]), 10.9)
+    >>> low.tolist(), high.tolist()
+    ([0.0, 0.0, 1.0], [0.0, 0.3, 1.0])
+    """
+    n = max(int(size), 1)
+    low, high = (np.asarray(binom.ppf(q, n, p)).clip(0, n) / n for q in (0.025, 0.975))
+    return low, high
 
 
 def label(quantity: str, unit: str | None = None) -> str:

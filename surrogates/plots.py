@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import binom, norm
+from scipy.stats import norm
 
 from surrogates.errors import DataError
 from surrogates.figures import (
@@ -33,6 +33,7 @@ from surrogates.figures import (
     PALE,
     SPREADS,
     VALUES,
+    binomial_band,
     label,
     letters,
     new_figure,
@@ -254,8 +255,8 @@ def calibration(truth: xr.DataArray, prediction: xr.Dataset, *, ax: Axes | None 
     nominal = np.linspace(0, 1, 101)
     inside = 2 * norm.cdf(np.abs(y - μ) / σ) - 1  # (n,) level of the narrowest central interval that holds the reading
     empirical = np.searchsorted(np.sort(inside), nominal, side="right") / len(y)
-    low, high = (binom.ppf(q, len(y), nominal) / len(y) for q in (0.025, 0.975))
-    ax.fill_between(nominal, np.maximum(low, 0), high, color=PALE, linewidth=0, label="95 % if calibrated")
+    low, high = binomial_band(nominal, len(y))
+    ax.fill_between(nominal, low, high, color=PALE, linewidth=0, label="95 % if calibrated")
     ax.plot([0, 1], [0, 1], color="black", linewidth=0.8)
     ax.plot(nominal, empirical, color=COLOURS[0], label=f"{len(y)} readings")
     ax.set(xlabel=label("nominal coverage", "1"), ylabel=label("empirical coverage", "1"))

@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 
 from surrogates import plots
+from surrogates.figures import binomial_band
 
 
 @pytest.fixture
@@ -19,6 +24,19 @@ def axes() -> Iterator[Any]:
         figure, axes = plt.subplots(1, 3, figsize=(plots.PAGE, 2))
     yield axes
     plt.close(figure)
+
+
+@given(n=st.integers(1, 60), more=st.floats(0, 0.99), p=st.floats(1e-6, 1 - 1e-6))
+def test_the_band_holds_95_percent_and_mirrors_itself(n: int, more: float, p: float) -> None:
+    (low,), (high,) = binomial_band(np.array([p]), n + more)
+    k = np.arange(n + 1)
+    held = stats.binom.pmf(k[(k >= n * low - 1e-9) & (k <= n * high + 1e-9)], n, p).sum()
+    assert held > 0.95 - 1e-9
+    # no reading more than is needed at either end
+    assert stats.binom.cdf(round(n * low) - 1, n, p) < 0.025
+    assert stats.binom.sf(round(n * high) - 1, n, p) > 0.025 - 1e-12
+    (mirrored,), _ = binomial_band(np.array([1 - p]), n)
+    assert mirrored == pytest.approx(1 - high, abs=1 / n + 1e-12)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.special import bdtrik, ndtri
+from scipy.special import ndtri
 
-from surrogates.figures import COLOURS, GREY, MARKERS, PAGE, PALE, label, letters, style
+from surrogates.figures import COLOURS, GREY, MARKERS, PAGE, PALE, binomial_band, label, letters, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +82,7 @@ def _by_task(ax: Axes, data: xr.Dataset, x: Floats, y: Floats) -> None:
 def _probabilities(ax: Axes, data: xr.Dataset) -> None:
     pit = data["pit"].to_numpy()
     pit = pit[np.isfinite(pit)]
-    low, high = _band(np.array([1 / BARS]), float(data["effective_readings"]))
+    low, high = binomial_band(np.array([1 / BARS]), float(data["effective_readings"]))
     ax.axhspan(BARS * low[0], BARS * high[0], color=PALE, linewidth=0)
     heights, edges = np.histogram(pit, bins=BARS, range=(0, 1))
     ax.bar(
@@ -102,7 +102,7 @@ def _probabilities(ax: Axes, data: xr.Dataset) -> None:
 
 def _coverage(ax: Axes, data: xr.Dataset) -> None:
     nominal = np.linspace(0, 1, 101)
-    low, high = _band(nominal, float(data["effective_readings"]))
+    low, high = binomial_band(nominal, float(data["effective_readings"]))
     ax.fill_between(nominal, low, high, color=PALE, linewidth=0, label="95 % if right")
     ax.plot([0, 1], [0, 1], color="black", linewidth=0.8)
     z = np.abs(data["z"].to_numpy())
@@ -113,15 +113,6 @@ def _coverage(ax: Axes, data: xr.Dataset) -> None:
     ax.set(xlabel=label("nominal coverage", "1"), ylabel=label("share of readings inside", "1"))
     ax.set(xlim=(0, 1), ylim=(0, 1), title="coverage")
     ax.legend(loc="lower right")
-
-
-def _band(p: Floats, size: float) -> tuple[Floats, Floats]:
-    """Shares that 95 % of binomials of `size` readings lie between, at each probability p (m,)."""
-    if size < 1:
-        return np.zeros(len(p)), np.ones(len(p))
-    inner = np.clip(p, 1e-9, 1 - 1e-9)
-    low, high = (np.clip(np.nan_to_num(bdtrik(q, size, inner)), -1, size) for q in (0.025, 0.975))
-    return np.asarray((low + 1) / size).clip(0, 1) * (p > 0), np.asarray((high + 1) / size).clip(0, 1)
 
 
 def _influence(ax: Axes, data: xr.Dataset) -> None:
