@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from surrogates import figures
 from surrogates.errors import missing_extra
 from surrogates.schema import Label
 
@@ -31,7 +32,7 @@ class View:
         self.readings = fitted.readings()
         self.axes: tuple[Axis, ...] = axes(fitted, self.readings)
         units = fitted.vocabulary.units[fitted.schema.target]
-        self.target = f"{fitted.schema.target} ({units})" if units else fitted.schema.target
+        self.target = figures.label(fitted.schema.target, units)
 
     @property
     def tasks(self) -> Sequence[Label | None]:

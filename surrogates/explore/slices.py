@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from surrogates import figures
 from surrogates.errors import DataError
 from surrogates.schema import Label, Schema, Vocabulary
 
@@ -50,7 +51,7 @@ class Axis:
     @property
     def title(self) -> str:
         """Name with units."""
-        return f"{self.name} ({self.units})" if self.units else self.name
+        return figures.label(self.name, self.units)
 
     def value(self, number: float) -> Any:
         """What the model is asked for at a place: the number, or the label of that number."""

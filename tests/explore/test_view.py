@@ -87,7 +87,7 @@ def test_ranges_and_titles_come_from_the_readings() -> None:
     np.testing.assert_allclose(
         [x.low, x.high], [readings["x"].min() - 0.1 * spread, readings["x"].max() + 0.1 * spread]
     )
-    assert View(fitted).target == "y (um)"
+    assert View(fitted).target == "y (µm)"
 
 
 def test_readings_are_the_data() -> None:
@@ -123,7 +123,7 @@ def test_the_picture_has_all_of_it() -> None:
     assert [trace["showlegend"] for trace in picture["data"]] == [True] * 4 + [False] * 4
     assert [panel_of(k, view.axes) for k in range(8)] == [0] * 4 + [1] * 4
     assert picture["layout"]["xaxis"]["title"]["text"] == "x (mm)"
-    assert picture["layout"]["yaxis"]["title"]["text"] == "y (um)"
+    assert picture["layout"]["yaxis"]["title"]["text"] == "y (µm)"
     curves = view.curves(start(view), "a", "fine")
     band = np.array(picture["data"][0]["y"])
     np.testing.assert_allclose(band[:61], (curves["mean"] + HALF * curves["std"])[0])
@@ -167,7 +167,7 @@ def test_a_click_reads_values() -> None:
     )
     answer = parts().predict(at)
     mean, std = float(answer["mean"][0]), float(answer["std"][0])
-    assert text.startswith(f"x (mm) = 1: y (um) = {mean:.5g}; 95 % of f: {mean - HALF * std:.5g} to")
+    assert text.startswith(f"x (mm) = 1: y (µm) = {mean:.5g}; 95 % of f: {mean - HALF * std:.5g} to")
     assert "alloy = tin" in View(labelled()).read(1, 2.0, 0.0, start(View(labelled())), None, None)
 
 
